@@ -1,0 +1,56 @@
+// Low-rank adaptation (Hu et al. 2021): y += scale * B (A x).
+#pragma once
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// What a LoRA adapter is like, wherever it sits. Defaults: Multimodal-GPT's configs/lora_config.py.
+struct LoRAConfig {
+  std::int64_t rank = 16;
+  double alpha = 16;
+  bool rank_stabilized = false;  ///< scale alpha / sqrt(rank) (rsLoRA) instead of alpha / rank
+
+  /// The factor of B(A x).
+  double scale() const {
+    return alpha / (rank_stabilized ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
+  }
+};
+
+/// No adapter: empty, so that a Linear carrying it is as small as one that never heard of adapters.
+struct Plain {};
+
+/// The two factors. Field names as PEFT's; masters are kept in the dtype they are given (fp32 by default) and
+/// are cast to the activation's dtype on use. PyTorch equivalent: `peft.tuners.lora.Linear`, dropout 0.
+struct LowRank {
+  Tensor lora_A = {};  ///< [rank, in]
+  Tensor lora_B = {};  ///< [out, rank]
+  double scale = 1;
+
+  /// The term to be added to the base's output: x [..., in] -> [..., out].
+  Tensor operator()(const Tensor& x) const {
+    const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
+    return at::linear(low, lora_B.to(x.scalar_type())).mul(scale);
+  }
+
+  /// A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5, as PEFT), B zero: starts as the identity.
+  static LowRank init(std::int64_t in, std::int64_t out, const LoRAConfig& config, const TensorOptions& options,
+                      at::Generator generator) {
+    expect(config.rank > 0, "LoRA: rank must be positive, found ", config.rank);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+    return {.lora_A = at::empty({config.rank, in}, options).uniform_(-bound, bound, std::move(generator)),
+            .lora_B = at::zeros({out, config.rank}, options),
+            .scale = config.scale()};
+  }
+};
+
+}  // namespace morphvlm

@@ -1,0 +1,54 @@
+// An adapter policy says, for each site, which adapter a projection there carries. It is a type, so an
+// unadapted projection costs nothing, and a model cannot be told one placement and built with another.
+#pragma once
+
+#include <type_traits>
+
+#include "morphvlm/adapt/low_rank.hpp"
+#include "morphvlm/adapt/site.hpp"
+
+namespace morphvlm {
+
+/// Nothing is adapted.
+struct NoAdapter {
+  struct Config {};
+  template <AdapterSite S> using At = Plain;
+};
+
+/// LoRA at the listed sites: `LoRA<Attn>`, `LoRA<Attn, CrossMlp>` (Multimodal-GPT's default), ...
+template <class... S> struct LoRA {
+  static_assert(sizeof...(S) > 0, "morphvlm: LoRA<> names no site; say NoAdapter for a model without adapters");
+  static_assert((SiteList<S> && ...),
+                "morphvlm: LoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
+  using Config = LoRAConfig;
+  template <AdapterSite Site> using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
+};
+
+/// What a model template takes as its adapter argument.
+template <class P>
+concept AdapterPolicy = requires {
+  typename P::Config;
+  typename P::template At<SelfAttn>;
+  typename P::template At<CrossAttn>;
+  typename P::template At<Mlp>;
+  typename P::template At<CrossMlp>;
+};
+
+/// The adapter that policy P puts at a site: `Linear<On<P, SelfAttn>>`.
+template <AdapterPolicy P, AdapterSite S> using On = typename P::template At<S>;
+
+/// Whether policy P adapts the site at all.
+template <AdapterPolicy P, AdapterSite S> inline constexpr bool adapts = !std::is_same_v<On<P, S>, Plain>;
+
+/// Builds the adapter `A` for a projection in -> out. A new kind of adapter overloads or specialises this.
+template <class A, class Config>
+A make_adapter(std::int64_t in, std::int64_t out, const Config& config, const TensorOptions& options,
+               const at::Generator& generator) {
+  if constexpr (std::is_same_v<A, Plain>) {
+    return {};
+  } else {
+    return A::init(in, out, config, options, generator);
+  }
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,13 @@
+// Layer 1: errors, tensors, reflection, modules as aggregates, configs.
+#pragma once
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/init.hpp"
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/core/module.hpp"
+#include "morphvlm/core/reflect.hpp"
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/core/tensor.hpp"

@@ -1,0 +1,25 @@
+// What every module's `init` needs besides its config.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// Where and in which dtype parameters are made, and the generator their values come from. On the meta device
+/// a module gets shapes without memory, and the generator is not used.
+struct Init {
+  TensorOptions options = at::kFloat;
+  at::Generator generator = {};
+
+  /// Options of parameters that are trained: 16-bit bases keep fp32 masters, others their own dtype.
+  TensorOptions masters() const {
+    const auto dtype = c10::typeMetaToScalarType(options.dtype());
+    return at::isReducedFloatingType(dtype) ? options.dtype(at::kFloat) : options;
+  }
+  /// The same device and generator, but trained parameters' dtype.
+  Init trained() const { return {masters(), generator}; }
+};
+
+}  // namespace morphvlm

@@ -1,0 +1,53 @@
+// JSON: the only header that names nlohmann/json. Everything else says `Json` and uses the readers here,
+// which turn the library's exceptions into ours.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "morphvlm/core/error.hpp"
+
+namespace morphvlm {
+
+/// Insertion-ordered, so that files written here read in the order of the fields.
+using Json = nlohmann::ordered_json;
+
+/// Deepest nesting accepted from a file: far above any config, far below the parser's stack.
+inline constexpr int kMaxJsonDepth = 64;
+
+/// Parses `text`; `where` (a file or key) leads the message of any error.
+inline Json parse_json(std::string_view text, std::string_view where) {
+  auto limit = [where](int depth, Json::parse_event_t, Json&) {
+    expect(depth <= kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
+    return true;
+  };
+  try {
+    return Json::parse(text.begin(), text.end(), limit);
+  } catch (const nlohmann::json::exception& e) {
+    fail(where, ": not valid JSON: ", e.what());
+  }
+}
+
+/// Reads and parses a whole file.
+inline Json read_json(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  expect(in.good(), path.string(), ": cannot be opened for reading");
+  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  return parse_json(text, path.string());
+}
+
+/// The member `key` of `object` as T; a missing key or another type is an error naming `where` and the key.
+template <class T>
+T json_get(const Json& object, std::string_view key, std::string_view where) {
+  expect(object.is_object() && object.contains(key), where, ": key \"", key, "\" is missing");
+  try {
+    return object.at(std::string(key)).template get<T>();
+  } catch (const nlohmann::json::exception& e) {
+    fail(where, ": key \"", key, "\": ", e.what());
+  }
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,150 @@
+// A module is a plain aggregate: its fields are its parameters and sub-modules, and their names, joined by
+// dots, are the checkpoint's keys. `visit` is the one mechanism behind state dicts, freezing, counting,
+// moving, saving and optimising.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "morphvlm/core/reflect.hpp"
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+
+template <class T> inline constexpr bool is_vector = false;
+template <class T> inline constexpr bool is_vector<std::vector<T>> = true;
+template <class T> inline constexpr bool is_optional = false;
+template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
+
+inline std::string join_path(const std::string& prefix, std::string_view name) {
+  return prefix.empty() ? std::string(name) : prefix + '.' + std::string(name);
+}
+
+// f(path, node) for `node` and everything below it, parents first. Numbers, strings and configs have no
+// tensors: they are reached, but callers only match the types they ask for.
+template <class T, class F>
+void walk(T& node, const std::string& path, F& f) {
+  using Node = std::remove_const_t<T>;
+  if constexpr (is_vector<Node>) {
+    if constexpr (std::is_class_v<typename Node::value_type>) {
+      for (std::size_t i = 0; i < node.size(); ++i) walk(node[i], join_path(path, std::to_string(i)), f);
+    }
+  } else if constexpr (is_optional<Node>) {
+    if (node) walk(*node, path, f);
+  } else if constexpr (std::is_same_v<Node, Tensor>) {
+    f(path, node);
+  } else if constexpr (Reflectable<Node>) {
+    f(path, node);
+    for_each_field(node, [&](std::string_view name, auto& field) { walk(field, join_path(path, name), f); });
+  }
+}
+
+}  // namespace detail
+
+/// Calls f(const std::string& name, Tensor&) for every defined tensor of a module, in declaration order.
+/// The name is the state-dict key: field names joined by dots, vector elements by index. (PyTorch:
+/// `named_parameters`.) An undefined tensor stands for a parameter the module does not have, e.g. no bias.
+template <class M, class F>
+void visit(M& module, F&& f) {
+  auto tensors_only = [&](const std::string& name, auto& node) {
+    if constexpr (std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(node)>>, Tensor>) {
+      if (node.defined()) f(name, node);
+    }
+  };
+  detail::walk(module, "", tensors_only);
+}
+
+/// Calls f(const std::string& name, auto& node) for the module and every aggregate below it, parents first.
+/// (PyTorch: `named_modules`.)
+template <class M, class F>
+void visit_modules(M& module, F&& f) {
+  auto aggregates_only = [&](const std::string& name, auto& node) {
+    if constexpr (!std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(node)>>, Tensor>) {
+      f(name, node);
+    }
+  };
+  detail::walk(module, "", aggregates_only);
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for any run of characters, dots included.
+inline bool matches(std::string_view name, std::string_view pattern) {
+  std::size_t n = 0, p = 0, star = std::string_view::npos, resume = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = n;
+    } else if (p < pattern.size() && pattern[p] == name[n]) {
+      ++p, ++n;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      n = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+/// Switches gradients of all parameters whose name matches `pattern`; returns how many tensors matched.
+template <class M>
+std::int64_t set_trainable(M& module, std::string_view pattern, bool trainable) {
+  std::int64_t count = 0;
+  visit(module, [&](const std::string& name, Tensor& t) {
+    if (!matches(name, pattern)) return;
+    t.set_requires_grad(trainable);
+    ++count;
+  });
+  return count;
+}
+
+/// Stops training of the parameters whose name matches `pattern` (default: all).
+template <class M>
+std::int64_t freeze(M& module, std::string_view pattern = "*") {
+  return set_trainable(module, pattern, false);
+}
+
+/// Starts training of the parameters whose name matches `pattern`.
+template <class M>
+std::int64_t unfreeze(M& module, std::string_view pattern) {
+  return set_trainable(module, pattern, true);
+}
+
+/// Number of scalars in all parameters whose name matches `pattern`. Exact on the meta device too, where a
+/// module has shapes but no memory.
+template <class M>
+std::int64_t parameter_count(const M& module, std::string_view pattern = "*") {
+  std::int64_t count = 0;
+  visit(module, [&](const std::string& name, const Tensor& t) {
+    if (matches(name, pattern)) count += t.numel();
+  });
+  return count;
+}
+
+/// Number of scalars that receive gradients.
+template <class M>
+std::int64_t trainable_count(const M& module) {
+  std::int64_t count = 0;
+  visit(module, [&](const std::string&, const Tensor& t) { count += t.requires_grad() ? t.numel() : 0; });
+  return count;
+}
+
+/// Moves and/or converts the parameters whose name matches `pattern`, keeping which ones are trainable.
+template <class M>
+void convert(M& module, const TensorOptions& options, std::string_view pattern = "*") {
+  visit(module, [&](const std::string& name, Tensor& t) {
+    if (!matches(name, pattern)) return;
+    const bool trainable = t.requires_grad();
+    t = t.detach().to(options).set_requires_grad(trainable);
+  });
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,151 @@
+// CLIP's vision transformer (Radford et al. 2021). Field names are open_clip's keys below `visual.`.
+#pragma once
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/nn/attention.hpp"
+#include "morphvlm/nn/feed_forward.hpp"
+
+namespace morphvlm {
+
+/// Which hidden state leaves the tower. open_clip <= 2.22 returned patch tokens before the final norm, and
+/// OpenFlamingo was trained on those; later versions return them after it.
+enum class VitTokens { before_ln_post, after_ln_post };
+
+template <>
+inline constexpr std::array<std::pair<VitTokens, std::string_view>, 2> enum_names<VitTokens>{
+    {{VitTokens::before_ln_post, "before_ln_post"}, {VitTokens::after_ln_post, "after_ln_post"}}};
+
+/// Sizes of a ClipViT.
+struct ClipVitConfig {
+  std::int64_t image_size = 224;
+  std::int64_t patch_size = 14;
+  std::int64_t hidden_size = 1024;
+  std::int64_t num_hidden_layers = 24;
+  std::int64_t num_attention_heads = 16;
+  std::int64_t intermediate_size = 4096;
+  std::int64_t projection_dim = 768;  ///< of `proj`, which OpenFlamingo loads and never uses; 0: none
+  Activation hidden_act = Activation::quick_gelu;
+  double layer_norm_eps = 1e-5;
+  VitTokens tokens = VitTokens::before_ln_post;
+
+  /// Patches along one side.
+  std::int64_t grid() const { return image_size / patch_size; }
+};
+
+/// Self-attention with one fused projection. PyTorch equivalent: `nn.MultiheadAttention`.
+struct VitAttention {
+  Tensor in_proj_weight = {};  ///< [3 dim, dim]: q, k, v
+  Tensor in_proj_bias = {};    ///< [3 dim]
+  Linear<> out_proj = {};
+  std::int64_t heads = 0;
+
+  /// [n, tokens, dim] -> the same
+  Tensor operator()(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    const auto qkv = at::linear(x, in_proj_weight.to(dtype), in_proj_bias.to(dtype)).chunk(3, -1);
+    const auto head = [&](const Tensor& t) { return split_heads(t, heads); };
+    return out_proj(join_heads(attend(head(qkv[0]), head(qkv[1]), head(qkv[2]), {})));
+  }
+};
+
+/// open_clip equivalent: `ResidualAttentionBlock`.
+struct VitBlock {
+  LayerNorm ln_1 = {};
+  VitAttention attn = {};
+  LayerNorm ln_2 = {};
+  GeluMlp mlp = {};
+
+  /// [n, tokens, dim] -> the same
+  Tensor operator()(const Tensor& x) const {
+    const Tensor y = x.add(attn(ln_1(x)));
+    return y.add(mlp(ln_2(y)));
+  }
+
+  static VitBlock init(const ClipVitConfig& c, const Init& init) {
+    const auto d = c.hidden_size;
+    const auto in_proj = Linear<>::init(d, 3 * d, true, init);
+    return {.ln_1 = LayerNorm::init(d, init, c.layer_norm_eps),
+            .attn = {.in_proj_weight = in_proj.weight,
+                     .in_proj_bias = in_proj.bias,
+                     .out_proj = Linear<>::init(d, d, true, init),
+                     .heads = c.num_attention_heads},
+            .ln_2 = LayerNorm::init(d, init, c.layer_norm_eps),
+            .mlp = GeluMlp::init(d, c.intermediate_size, c.hidden_act, init)};
+  }
+};
+
+/// The stack of blocks, a level of its own because the checkpoint's keys have it.
+struct VitTransformer {
+  std::vector<VitBlock> resblocks = {};
+};
+
+/// The module behind ClipViT.
+struct ClipVitModule {
+  struct Conv {
+    Tensor weight = {};  ///< [dim, 3, patch, patch], no bias
+  };
+  Tensor class_embedding = {};       ///< [dim]
+  Tensor positional_embedding = {};  ///< [1 + patches, dim]
+  Tensor proj = {};                  ///< [dim, projection_dim], not used by the VLM
+  Conv conv1 = {};
+  LayerNorm ln_pre = {};
+  VitTransformer transformer = {};
+  LayerNorm ln_post = {};
+  std::int64_t patch_size = 0;
+  VitTokens tokens = VitTokens::before_ln_post;
+
+  /// pixels [n, 3, S, S] -> patch tokens [n, patches, dim]; the class token is dropped.
+  Tensor operator()(const Tensor& pixels) const {
+    expect(pixels.dim() == 4 && pixels.size(1) == 3, "ClipViT: expected pixels [n, 3, S, S], found ",
+           to_string(pixels.sizes()));
+    const auto dtype = pixels.scalar_type();
+    Tensor x = at::conv2d(pixels, conv1.weight.to(dtype), {}, patch_size).flatten(2).transpose(1, 2);
+    expect(x.size(1) + 1 == positional_embedding.size(0), "ClipViT: an image of ", to_string(pixels.sizes()),
+           " makes ", x.size(1), " patches, but the model has positions for ", positional_embedding.size(0) - 1);
+    const Tensor cls = class_embedding.to(dtype).expand({x.size(0), 1, -1});
+    x = ln_pre(at::cat({cls, x}, 1).add(positional_embedding.to(dtype)));
+    for (const auto& block : transformer.resblocks) x = block(x);
+    if (tokens == VitTokens::after_ln_post) x = ln_post(x);
+    return x.slice(1, 1);
+  }
+
+  static ClipVitModule init(const ClipVitConfig& c, const Init& init) {
+    expect(c.patch_size > 0 && c.image_size % c.patch_size == 0, "ClipViT: patch size ", c.patch_size,
+           " does not divide image size ", c.image_size);
+    const auto d = c.hidden_size;
+    const double scale = 1.0 / std::sqrt(static_cast<double>(d));
+    auto normal = [&](at::IntArrayRef shape, double std) {
+      return at::empty(shape, init.options).normal_(0, std, init.generator);
+    };
+    ClipVitModule m{.class_embedding = normal({d}, scale),
+                    .positional_embedding = normal({c.grid() * c.grid() + 1, d}, scale),
+                    .proj = c.projection_dim > 0 ? normal({d, c.projection_dim}, scale) : Tensor{},
+                    .conv1 = {normal({d, 3, c.patch_size, c.patch_size}, 0.02)},
+                    .ln_pre = LayerNorm::init(d, init, c.layer_norm_eps),
+                    .ln_post = LayerNorm::init(d, init, c.layer_norm_eps),
+                    .patch_size = c.patch_size,
+                    .tokens = c.tokens};
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) m.transformer.resblocks.push_back(VitBlock::init(c, init));
+    return m;
+  }
+};
+
+/// CLIP ViT as a vision tower.
+struct ClipViT {
+  using Config = ClipVitConfig;
+  using Module = ClipVitModule;
+  static std::int64_t feature_dim(const Config& c) { return c.hidden_size; }
+};
+
+}  // namespace morphvlm

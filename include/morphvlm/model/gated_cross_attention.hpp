@@ -1,0 +1,65 @@
+// The tanh-gated block that lets a frozen language model see (Alayrac et al. 2022).
+#pragma once
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tanh.h>
+
+#include <array>
+#include <cstdint>
+
+#include "morphvlm/core/config.hpp"
+#include "morphvlm/nn/feed_forward.hpp"
+#include "morphvlm/nn/masked_cross_attention.hpp"
+
+namespace morphvlm {
+
+/// What happens to the gates. `loaded`: values come from a checkpoint and stay; `trainable`: start at
+/// `gate_value` and are trained; `frozen`: stay at `gate_value`. Frozen at 0 no adapter behind the gate gets a
+/// gradient, which the trainer reports as an error.
+enum class GatePolicy { loaded, trainable, frozen };
+
+template <>
+inline constexpr std::array<std::pair<GatePolicy, std::string_view>, 3> enum_names<GatePolicy>{
+    {{GatePolicy::loaded, "loaded"}, {GatePolicy::trainable, "trainable"}, {GatePolicy::frozen, "frozen"}}};
+
+/// Sizes and placement of the blocks; the defaults are OpenFlamingo's.
+struct GatedCrossAttentionConfig {
+  std::int64_t every = 4;  ///< a block before decoder layer i iff (i + 1) % every == 0
+  std::int64_t heads = 8;
+  std::int64_t head_dim = 64;
+  std::int64_t ff_mult = 4;
+  GatePolicy gates = GatePolicy::loaded;
+  double gate_value = 0;  ///< before tanh
+};
+
+namespace detail {
+inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(value.to(like.scalar_type())); }
+}  // namespace detail
+
+/// x += tanh(attn_gate) attn(x, media); x += tanh(ff_gate) ff(x). open_flamingo equivalent:
+/// `helpers.GatedCrossAttentionBlock`. The feed-forward applies to tokens without media as well.
+template <AdapterPolicy P = NoAdapter> struct GatedCrossAttention {
+  MaskedCrossAttention<P> attn = {};
+  Tensor attn_gate = {};  ///< [1]
+  NormedFeedForward<On<P, CrossMlp>> ff = {};
+  Tensor ff_gate = {};  ///< [1]
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
+    return feed_forward(x.add(attn(x, media, mask).mul(detail::gate(attn_gate, x))));
+  }
+
+  /// The block for tokens that have no media: only the feed-forward acts.
+  Tensor feed_forward(const Tensor& x) const { return x.add(ff(x).mul(detail::gate(ff_gate, x))); }
+
+  static GatedCrossAttention init(std::int64_t dim, std::int64_t media_dim, const GatedCrossAttentionConfig& c,
+                                  const Init& init, const typename P::Config& adapter = {}) {
+    const auto gate_tensor = [&] { return at::full({1}, c.gate_value, init.options); };
+    return {.attn = MaskedCrossAttention<P>::init(dim, media_dim, c.heads, c.head_dim, init, adapter),
+            .attn_gate = gate_tensor(),
+            .ff = NormedFeedForward<On<P, CrossMlp>>::init(dim, c.ff_mult, init, adapter),
+            .ff_gate = gate_tensor()};
+  }
+};
+
+}  // namespace morphvlm

@@ -1,0 +1,126 @@
+// LLaMA-architecture decoders (Touvron et al. 2023): OpenLLaMA, LLaMA, SmolLM2, ... Field names are the keys
+// of HF checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/model/roles.hpp"
+#include "morphvlm/nn/causal_mask.hpp"
+#include "morphvlm/nn/embedding.hpp"
+#include "morphvlm/nn/feed_forward.hpp"
+#include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/self_attention.hpp"
+
+namespace morphvlm {
+
+/// Sizes of a LLaMA-architecture model, by HF's names. Defaults: OpenLLaMA-3B.
+struct LlamaConfig {
+  std::int64_t vocab_size = 32000;
+  std::int64_t hidden_size = 3200;
+  std::int64_t intermediate_size = 8640;
+  std::int64_t num_hidden_layers = 26;
+  std::int64_t num_attention_heads = 32;
+  std::optional<std::int64_t> num_key_value_heads = {};  ///< default: as many as query heads
+  std::optional<std::int64_t> head_dim = {};             ///< default: hidden_size / num_attention_heads
+  std::int64_t max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000;
+  bool tie_word_embeddings = false;
+
+  /// The attention's sizes with the defaults filled in.
+  SelfAttentionConfig attention() const {
+    return {.dim = hidden_size,
+            .heads = num_attention_heads,
+            .kv_heads = num_key_value_heads.value_or(num_attention_heads),
+            .head_dim = head_dim.value_or(hidden_size / num_attention_heads)};
+  }
+};
+
+/// HF equivalent: `LlamaDecoderLayer`.
+template <AdapterPolicy P> struct LlamaLayer {
+  SelfAttention<P> self_attn = {};
+  SwiGlu<P> mlp = {};
+  RMSNorm input_layernorm = {}, post_attention_layernorm = {};
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const Tensor y = x.add(self_attn(input_layernorm(x), context, cache));
+    return y.add(mlp(post_attention_layernorm(y)));
+  }
+
+  static LlamaLayer init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter) {
+    return {.self_attn = SelfAttention<P>::init(c.attention(), init, adapter),
+            .mlp = SwiGlu<P>::init(c.hidden_size, c.intermediate_size, init, adapter),
+            .input_layernorm = RMSNorm::init(c.hidden_size, init, c.rms_norm_eps),
+            .post_attention_layernorm = RMSNorm::init(c.hidden_size, init, c.rms_norm_eps)};
+  }
+};
+
+/// Everything below the head, a level of its own because the checkpoint's keys have it.
+template <AdapterPolicy P> struct LlamaTrunk {
+  Embedding embed_tokens = {};
+  std::vector<LlamaLayer<P>> layers = {};
+  RMSNorm norm = {};
+};
+
+/// HF equivalent: `LlamaForCausalLM`.
+template <AdapterPolicy P> struct Llama {
+  LlamaTrunk<P> model = {};
+  Linear<> lm_head = {};  ///< no weight where the head is tied to the embedding
+  LlamaConfig config = {};
+
+  /// ids int64 [batch, time] -> [batch, time, dim]
+  Tensor embed(const Tensor& ids) const { return model.embed_tokens(ids); }
+
+  /// Mask and rotary table for new tokens x [batch, time, dim] behind what `cache` holds. `attention_mask` covers
+  /// cache and new tokens and may be undefined.
+  DecoderContext context(const Tensor& x, const Tensor& attention_mask, const KvCache* cache) const {
+    const auto past = cache ? cache->length() : 0, time = x.size(1);
+    const Tensor positions = token_positions(past, time, attention_mask, x.device());
+    return {.mask = causal_mask(past, time, attention_mask, x.device()),
+            .rope = rope_table(positions, config.attention().head_dim, config.rope_theta, x.scalar_type())};
+  }
+
+  /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
+  template <class Hook>
+  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer, std::int64_t first,
+                std::int64_t last) const {
+    if (cache && cache->layers.empty()) cache->layers.resize(model.layers.size());
+    for (auto i = first; i < last; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      x = model.layers[index](before_layer(i, x), context, cache ? &cache->layers[index] : nullptr);
+    }
+    return x;
+  }
+
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary].
+  Tensor logits(const Tensor& x) const {
+    const Tensor y = model.norm(x);
+    return lm_head.weight.defined() ? lm_head(y) : at::linear(y, model.embed_tokens.weight);
+  }
+
+  static Llama init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+    Llama m{.model = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
+                      .norm = RMSNorm::init(c.hidden_size, init, c.rms_norm_eps)},
+            .config = c};
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) m.model.layers.push_back(LlamaLayer<P>::init(c, init, adapter));
+    if (!c.tie_word_embeddings) m.lm_head = Linear<>::init(c.hidden_size, c.vocab_size, false, init);
+    return m;
+  }
+};
+
+/// LLaMA-architecture models as a language model.
+struct OpenLLaMA {
+  using Config = LlamaConfig;
+  template <AdapterPolicy P> using Module = Llama<P>;
+  /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
+  static constexpr std::string_view layers_path = "model.layers";
+  static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
+};
+
+}  // namespace morphvlm

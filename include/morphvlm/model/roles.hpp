@@ -1,0 +1,52 @@
+// What each part of a vision-language model has to offer. A part is an architecture tag that holds a Config
+// (sizes) and a Module (the aggregate of parameters).
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/core/init.hpp"
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/kv_cache.hpp"
+#include "morphvlm/nn/self_attention.hpp"
+
+namespace morphvlm {
+
+/// Images to tokens: pixels [n, 3, height, width] -> [n, tokens, width()].
+template <class V>
+concept VisionTower = requires(const typename V::Module& module, const typename V::Config& config, Tensor x,
+                               Init init) {
+  { V::Module::init(config, init) } -> std::same_as<typename V::Module>;
+  { module(x) } -> std::convertible_to<Tensor>;
+  { V::feature_dim(config) } -> std::convertible_to<std::int64_t>;
+};
+
+/// Any number of vision tokens to a fixed number of latents: [b, media, tokens, d] -> [b, media, latents, d].
+template <class R>
+concept Resampler = requires(const typename R::Module& module, const typename R::Config& config, Tensor x,
+                             Init init, std::int64_t dim) {
+  { R::Module::init(dim, config, init) } -> std::same_as<typename R::Module>;
+  { module(x) } -> std::convertible_to<Tensor>;
+};
+
+/// A decoder that calls a hook before each layer and otherwise knows nothing of images.
+template <class L>
+concept LanguageModel = requires(const typename L::template Module<NoAdapter>& module,
+                                 const typename L::Config& config, Tensor x, Init init, KvCache* cache,
+                                 DecoderContext context, Tensor (*hook)(std::int64_t, const Tensor&)) {
+  { L::template Module<NoAdapter>::init(config, init, NoAdapter::Config{}) };
+  { L::hidden_dim(config) } -> std::convertible_to<std::int64_t>;
+  { L::layer_count(config) } -> std::convertible_to<std::int64_t>;
+  { module.embed(x) } -> std::convertible_to<Tensor>;
+  { module.context(x, x, cache) } -> std::same_as<DecoderContext>;
+  { module.layers(x, context, cache, hook, std::int64_t{}, std::int64_t{}) } -> std::convertible_to<Tensor>;
+  { module.logits(x) } -> std::convertible_to<Tensor>;
+};
+
+/// The hook of a plain language model: the layer's input goes in as it is.
+struct NoHook {
+  const Tensor& operator()(std::int64_t, const Tensor& x) const { return x; }
+};
+
+}  // namespace morphvlm

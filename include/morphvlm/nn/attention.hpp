@@ -1,0 +1,45 @@
+// Scaled dot-product attention as all modules here call it.
+#pragma once
+
+#include <ATen/ops/scaled_dot_product_attention.h>
+
+#include <optional>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// [batch, time, heads * d] -> [batch, heads, time, d]
+inline Tensor split_heads(const Tensor& x, std::int64_t heads) {
+  return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(-3, -2);
+}
+
+/// [batch, heads, time, d] -> [batch, time, heads * d]
+inline Tensor join_heads(const Tensor& x) { return x.transpose(-3, -2).flatten(-2); }
+
+namespace detail {
+
+// Each key/value head serves heads/kv_heads consecutive query heads.
+inline Tensor repeat_heads(const Tensor& x, std::int64_t heads) {
+  const auto kv_heads = x.size(1);
+  if (kv_heads == heads) return x;
+  return x.unsqueeze(2).expand({-1, -1, heads / kv_heads, -1, -1}).flatten(1, 2);
+}
+
+}  // namespace detail
+
+/// softmax(q k^T / sqrt(d)) v for q [b, heads, t, d] and k, v [b, kv_heads, s, d]; kv_heads divides heads.
+/// `mask` is undefined (all attend) or bool, broadcastable to [b, heads, t, s], true where attention is
+/// allowed; a row that may attend to nothing is the caller's to avoid.
+inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
+  const auto heads = q.size(1);
+  // LibTorch's 16-bit attention on CPU has a backward pass several times slower than fp32's.
+  const bool widen = q.is_cpu() && at::isReducedFloatingType(q.scalar_type());
+  const auto dtype = widen ? at::kFloat : q.scalar_type();
+  const auto keys = detail::repeat_heads(k.to(dtype), heads), values = detail::repeat_heads(v.to(dtype), heads);
+  const std::optional<Tensor> attention_mask = mask.defined() ? std::optional(mask) : std::nullopt;
+  return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,62 @@
+// The feed-forward blocks of the paper's models.
+#pragma once
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/silu.h>
+
+#include "morphvlm/nn/activation.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
+
+namespace morphvlm {
+
+/// down(silu(gate(x)) * up(x)), no biases (LLaMA). HF equivalent: `LlamaMLP`.
+template <AdapterPolicy P = NoAdapter> struct SwiGlu {
+  using Proj = Linear<On<P, Mlp>>;
+  Proj gate_proj = {}, up_proj = {}, down_proj = {};
+
+  /// [..., dim] -> [..., dim]
+  Tensor operator()(const Tensor& x) const { return down_proj(at::silu(gate_proj(x)).mul(up_proj(x))); }
+
+  static SwiGlu init(std::int64_t dim, std::int64_t hidden, const Init& init,
+                     const typename P::Config& adapter = {}) {
+    return {.gate_proj = Proj::init(dim, hidden, false, init, adapter),
+            .up_proj = Proj::init(dim, hidden, false, init, adapter),
+            .down_proj = Proj::init(hidden, dim, false, init, adapter)};
+  }
+};
+
+/// c_proj(act(c_fc(x))), with biases (CLIP). open_clip equivalent: `ResidualAttentionBlock.mlp`.
+struct GeluMlp {
+  Linear<> c_fc = {}, c_proj = {};
+  Activation activation = Activation::quick_gelu;
+
+  /// [..., dim] -> [..., dim]
+  Tensor operator()(const Tensor& x) const { return c_proj(activate(c_fc(x), activation)); }
+
+  static GeluMlp init(std::int64_t dim, std::int64_t hidden, Activation activation, const Init& init) {
+    return {.c_fc = Linear<>::init(dim, hidden, true, init),
+            .c_proj = Linear<>::init(hidden, dim, true, init),
+            .activation = activation};
+  }
+};
+
+/// fc_out(gelu(fc_in(norm(x)))), no biases but the norm's. open_flamingo equivalent: `helpers.FeedForward`,
+/// whose ff.0, ff.1 and ff.3 are norm, fc_in and fc_out here.
+template <class Adapter = Plain> struct NormedFeedForward {
+  LayerNorm norm = {};
+  Linear<Adapter> fc_in = {}, fc_out = {};
+
+  /// [..., dim] -> [..., dim]
+  Tensor operator()(const Tensor& x) const { return fc_out(at::gelu(fc_in(norm(x)))); }
+
+  template <class AdapterConfig = NoAdapter::Config>
+  static NormedFeedForward init(std::int64_t dim, std::int64_t mult, const Init& init,
+                                const AdapterConfig& adapter = {}) {
+    return {.norm = LayerNorm::init(dim, init),
+            .fc_in = Linear<Adapter>::init(dim, dim * mult, false, init, adapter),
+            .fc_out = Linear<Adapter>::init(dim * mult, dim, false, init, adapter)};
+  }
+};
+
+}  // namespace morphvlm

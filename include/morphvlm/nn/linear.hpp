@@ -1,0 +1,47 @@
+// The projection that everything else is made of, with room for an adapter that costs nothing when absent.
+#pragma once
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+
+#include <cmath>
+#include <type_traits>
+
+#include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/core/init.hpp"
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// y = x W^T + b, plus the adapter's term. PyTorch equivalent: `nn.Linear`, or PEFT's wrapper around it.
+/// Parameters kept in another dtype than the activations (fp32 masters under bf16) are cast on use.
+template <class Adapter = Plain> struct Linear {
+  Tensor weight = {};  ///< [out, in]
+  Tensor bias = {};    ///< [out], or undefined
+  [[no_unique_address]] Adapter adapter = {};
+
+  /// [..., in] -> [..., out]
+  Tensor operator()(const Tensor& x) const {
+    const auto dtype = x.scalar_type();
+    Tensor y = bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
+    if constexpr (!std::is_same_v<Adapter, Plain>) y = y.add(adapter(x));
+    return y;
+  }
+
+  /// Uniform in +-1/sqrt(in), as PyTorch's default; the adapter starts as the identity.
+  template <class AdapterConfig = NoAdapter::Config>
+  static Linear init(std::int64_t in, std::int64_t out, bool with_bias, const Init& init,
+                     const AdapterConfig& adapter_config = {}) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+    Linear linear;
+    linear.weight = at::empty({out, in}, init.options).uniform_(-bound, bound, init.generator);
+    if (with_bias) linear.bias = at::empty({out}, init.options).uniform_(-bound, bound, init.generator);
+    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.generator);
+    return linear;
+  }
+};
+
+static_assert(sizeof(Linear<>) == 2 * sizeof(Tensor),
+              "morphvlm: an unadapted Linear must be no larger than its weight and bias");
+
+}  // namespace morphvlm

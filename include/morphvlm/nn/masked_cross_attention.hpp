@@ -1,0 +1,67 @@
+// Cross-attention from text to media: each token sees only the latest image before it.
+#pragma once
+
+#include <ATen/ops/arange.h>
+
+#include <cstdint>
+
+#include "morphvlm/nn/attention.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
+
+namespace morphvlm {
+
+/// Which media tokens each text token attends to.
+struct MediaMask {
+  Tensor attend = {};  ///< bool [batch, 1, time, media * tokens]; rows of tokens without media are all true
+  Tensor seen = {};    ///< bool [batch, time, 1]: whether the token has media to attend to
+};
+
+/// OpenFlamingo's mask. text_time [batch, time] counts the media placeholders up to and including each token; a
+/// token attends to the tokens of medium number text_time (from 1) and to nothing while it is 0.
+inline MediaMask media_mask(const Tensor& text_time, std::int64_t media, std::int64_t tokens_per_medium) {
+  const Tensor index = at::arange(1, media + 1, text_time.options());
+  const Tensor equal = text_time.unsqueeze(-1).eq(index).repeat_interleave(tokens_per_medium, -1);
+  const Tensor seen = equal.any(-1, true);
+  // An empty row would make softmax divide by zero: it attends to everything, and `seen` zeroes the result.
+  return {.attend = equal.logical_or(seen.logical_not()).unsqueeze(1), .seen = seen};
+}
+
+/// Keys and values of the media, which every decoding step of one block shares: [batch, heads, tokens, d].
+struct MediaKeyValues {
+  Tensor k = {}, v = {};
+};
+
+/// open_flamingo equivalent: `helpers.MaskedCrossAttention`. No biases but the norm's.
+template <AdapterPolicy P = NoAdapter> struct MaskedCrossAttention {
+  using Proj = Linear<On<P, CrossAttn>>;
+  LayerNorm norm = {};
+  Proj to_q = {}, to_kv = {}, to_out = {};
+  std::int64_t heads = 0;
+
+  /// media [batch, tokens of all media, media dim] -> keys (first half of to_kv) and values.
+  MediaKeyValues key_values(const Tensor& media) const {
+    const auto kv = to_kv(media).chunk(2, -1);
+    return {.k = split_heads(kv[0], heads), .v = split_heads(kv[1], heads)};
+  }
+
+  /// x [batch, time, dim] -> [batch, time, dim]; zero for tokens that have seen no media.
+  Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
+    const Tensor q = split_heads(to_q(norm(x)), heads);
+    const Tensor out = join_heads(attend(q, media.k, media.v, mask.attend));
+    return to_out(out.masked_fill(mask.seen.logical_not(), 0));
+  }
+
+  static MaskedCrossAttention init(std::int64_t dim, std::int64_t media_dim, std::int64_t heads,
+                                   std::int64_t head_dim, const Init& init,
+                                   const typename P::Config& adapter = {}) {
+    const auto inner = heads * head_dim;
+    return {.norm = LayerNorm::init(dim, init),
+            .to_q = Proj::init(dim, inner, false, init, adapter),
+            .to_kv = Proj::init(media_dim, inner * 2, false, init, adapter),
+            .to_out = Proj::init(inner, dim, false, init, adapter),
+            .heads = heads};
+  }
+};
+
+}  // namespace morphvlm

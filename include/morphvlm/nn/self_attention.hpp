@@ -1,0 +1,62 @@
+// Causal self-attention with rotary positions and grouped queries.
+#pragma once
+
+#include <cstdint>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/nn/attention.hpp"
+#include "morphvlm/nn/kv_cache.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/rope.hpp"
+
+namespace morphvlm {
+
+/// Sizes of a SelfAttention.
+struct SelfAttentionConfig {
+  std::int64_t dim = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;  ///< divides heads; fewer than heads is grouped-query attention
+  std::int64_t head_dim = 0;
+  bool bias = false;  ///< on all four projections
+};
+
+/// What the layers of one forward pass share.
+struct DecoderContext {
+  Tensor mask = {};  ///< see causal_mask
+  RopeTable rope = {};
+};
+
+/// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.
+template <AdapterPolicy P = NoAdapter> struct SelfAttention {
+  using Proj = Linear<On<P, SelfAttn>>;
+  Proj q_proj = {}, k_proj = {}, v_proj = {}, o_proj = {};
+  std::int64_t heads = 0, kv_heads = 0;
+
+  /// x [batch, time, dim] -> [batch, time, dim]. With a cache, attends to what it holds and extends it.
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache = nullptr) const {
+    const Tensor q = apply_rope(split_heads(q_proj(x), heads), context.rope);
+    Tensor k = apply_rope(split_heads(k_proj(x), kv_heads), context.rope);
+    Tensor v = split_heads(v_proj(x), kv_heads);
+    if (cache) {
+      cache->append(k, v);
+      k = cache->k;
+      v = cache->v;
+    }
+    return o_proj(join_heads(attend(q, k, v, context.mask)));
+  }
+
+  static SelfAttention init(const SelfAttentionConfig& c, const Init& init,
+                            const typename P::Config& adapter = {}) {
+    expect(c.kv_heads > 0 && c.heads % c.kv_heads == 0, "self-attention: ", c.heads,
+           " query heads cannot share ", c.kv_heads, " key/value heads evenly");
+    const auto q_dim = c.heads * c.head_dim, kv_dim = c.kv_heads * c.head_dim;
+    return {.q_proj = Proj::init(c.dim, q_dim, c.bias, init, adapter),
+            .k_proj = Proj::init(c.dim, kv_dim, c.bias, init, adapter),
+            .v_proj = Proj::init(c.dim, kv_dim, c.bias, init, adapter),
+            .o_proj = Proj::init(q_dim, c.dim, c.bias, init, adapter),
+            .heads = c.heads,
+            .kv_heads = c.kv_heads};
+  }
+};
+
+}  // namespace morphvlm

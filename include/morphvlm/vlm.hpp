@@ -1,0 +1,7 @@
+// Layer 5: the vision-language model and its decoding.
+#pragma once
+
+#include "morphvlm/vlm/generate.hpp"
+#include "morphvlm/vlm/presets.hpp"
+#include "morphvlm/vlm/trainable.hpp"
+#include "morphvlm/vlm/vlm.hpp"

@@ -1,0 +1,144 @@
+// A vision-language model as a type: a tower, a resampler, a language model and an adapter policy.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/init.hpp"
+#include "morphvlm/model/gated_cross_attention.hpp"
+#include "morphvlm/model/roles.hpp"
+
+namespace morphvlm {
+
+/// Text to be read by a VLM.
+struct TextInput {
+  Tensor ids = {};             ///< int64 [batch, time]
+  Tensor attention_mask = {};  ///< [batch, cached + time], 1 = token, 0 = padding; undefined: all tokens
+  Tensor entry = {};           ///< `VLM::below` of these ids, if it is known already; else undefined
+};
+
+/// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many media
+/// each text has seen.
+struct VlmCache {
+  KvCache text = {};
+  std::vector<MediaKeyValues> media = {};  ///< one per gated block
+  Tensor media_seen = {};                  ///< int64 [batch, 1]
+
+  /// The text's part of the given batch rows (int64 [n], repeats allowed): one text continued with many images.
+  VlmCache select_text(const Tensor& rows) const {
+    return {.text = text.select(rows), .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{}};
+  }
+};
+
+/// The model of Flamingo (Alayrac et al. 2022) with exchangeable parts. open_flamingo equivalent: `Flamingo`.
+/// Frozen where nothing is said; see `set_trainable_parts`.
+template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapter> struct VLM {
+  using Vision = V;
+  using Resampling = R;
+  using Language = L;
+  using Policy = P;
+
+  /// Sizes of all parts and the two token ids that join text and images.
+  struct Config {
+    typename V::Config vision = {};
+    typename R::Config perceiver = {};
+    typename L::Config language = {};
+    GatedCrossAttentionConfig cross_attention = {};
+    typename P::Config adapter = {};
+    std::int64_t media_token_id = -1;  ///< `<image>`
+    std::int64_t eoc_token_id = -1;    ///< `<|endofchunk|>`, which ends an answer
+  };
+
+  typename V::Module vision_encoder = {};
+  typename R::Module perceiver = {};
+  std::vector<GatedCrossAttention<P>> gated_cross_attn = {};
+  typename L::template Module<P> lang_encoder = {};
+  Config config = {};
+
+  /// pixels [batch, media, 3, S, S] -> vision tokens [batch, media, tokens, d].
+  Tensor encode_vision(const Tensor& pixels) const {
+    expect(pixels.dim() == 5, "VLM: expected pixels [batch, media, 3, S, S], found ", to_string(pixels.sizes()));
+    return vision_encoder(pixels.flatten(0, 1)).unflatten(0, {pixels.size(0), pixels.size(1)});
+  }
+
+  /// Vision tokens [batch, media, tokens, d] -> latents [batch, media, l, d].
+  Tensor resample(const Tensor& features) const { return perceiver(features); }
+
+  /// The decoder layer that the first gated block precedes; everything below it depends on text alone.
+  std::int64_t first_gated_layer() const {
+    return gated_cross_attn.empty() ? L::layer_count(config.language) : config.cross_attention.every - 1;
+  }
+
+  /// Activations [batch, time, dim] entering the first gated layer: the part of a forward pass that no image
+  /// and no gated block changes, so it can be kept per text while the layers below are frozen.
+  Tensor below(const TextInput& text) const {
+    const Tensor x = lang_encoder.embed(text.ids);
+    return lang_encoder.layers(x, lang_encoder.context(x, text.attention_mask, nullptr), nullptr, NoHook{}, 0,
+                               first_gated_layer());
+  }
+
+  /// The language model's last layer's output [batch, time, dim]. `latents` [batch, media, l, d] belong to the
+  /// media tokens of the whole text in order; undefined means none yet, or those already in the cache. With a
+  /// cache, the text continues what it holds. With `text.entry`, layers below the first gated one are skipped
+  /// (in the cache, too: use it with or without, not in turn).
+  Tensor hidden(const TextInput& text, const Tensor& latents, VlmCache* cache = nullptr) const {
+    KvCache* text_cache = cache ? &cache->text : nullptr;
+    const bool skip = text.entry.defined();
+    const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids);
+    const DecoderContext context = lang_encoder.context(x, text.attention_mask, text_cache);
+    VlmCache local;
+    VlmCache& state = cache ? *cache : local;
+    const MediaMask mask = read_media(text.ids, latents, state);
+    auto see = [&](std::int64_t layer, const Tensor& h) {
+      if ((layer + 1) % config.cross_attention.every != 0) return h;
+      const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
+      if (state.media.empty()) return gated_cross_attn[block].feed_forward(h);
+      return gated_cross_attn[block](h, state.media[block], mask);
+    };
+    return lang_encoder.layers(x, context, text_cache, see, skip ? first_gated_layer() : 0,
+                               L::layer_count(config.language));
+  }
+
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary].
+  Tensor logits(const Tensor& hidden) const { return lang_encoder.logits(hidden); }
+
+  /// pixels [batch, media, 3, S, S], text -> logits [batch, time, vocabulary]; the whole model at once.
+  Tensor operator()(const Tensor& pixels, const TextInput& text) const {
+    return logits(hidden(text, resample(encode_vision(pixels))));
+  }
+
+  /// Random parameters. 16-bit `options` hold the tower and the language model; what is meant to be trained
+  /// (perceiver, gated blocks, adapters) is then kept in fp32.
+  static VLM init(const Config& c, const Init& init) {
+    expect(c.cross_attention.every > 0, "cross_attention.every must be positive, found ", c.cross_attention.every);
+    const auto dim = L::hidden_dim(c.language), media_dim = V::feature_dim(c.vision);
+    VLM m{.vision_encoder = V::Module::init(c.vision, init),
+          .perceiver = R::Module::init(media_dim, c.perceiver, init.trained()),
+          .lang_encoder = L::template Module<P>::init(c.language, init, c.adapter),
+          .config = c};
+    for (auto n = L::layer_count(c.language) / c.cross_attention.every; n > 0; --n) {
+      m.gated_cross_attn.push_back(
+          GatedCrossAttention<P>::init(dim, media_dim, c.cross_attention, init.trained(), c.adapter));
+    }
+    return m;
+  }
+
+  // Takes in new media, counts media tokens, and says which media each new token sees.
+  MediaMask read_media(const Tensor& ids, const Tensor& latents, VlmCache& state) const {
+    if (latents.defined()) {
+      state.media.clear();
+      const Tensor flat = latents.flatten(1, 2);
+      for (const auto& block : gated_cross_attn) state.media.push_back(block.attn.key_values(flat));
+    }
+    Tensor text_time = ids.eq(config.media_token_id).cumsum(-1);
+    if (state.media_seen.defined()) text_time = text_time.add(state.media_seen);
+    state.media_seen = text_time.slice(1, text_time.size(1) - 1);
+    if (state.media.empty()) return {};
+    const auto per_medium = config.perceiver.latents;
+    return media_mask(text_time, state.media.front().k.size(2) / per_medium, per_medium);
+  }
+};
+
+}  // namespace morphvlm
