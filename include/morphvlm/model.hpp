@@ -7,3 +7,4 @@
 #include "morphvlm/model/perceiver.hpp"
 #include "morphvlm/model/presets.hpp"
 #include "morphvlm/model/roles.hpp"
+#include "morphvlm/model/vocabulary.hpp"

@@ -3,5 +3,6 @@
 
 #include "morphvlm/vlm/generate.hpp"
 #include "morphvlm/vlm/presets.hpp"
+#include "morphvlm/vlm/shared_prefix.hpp"
 #include "morphvlm/vlm/trainable.hpp"
 #include "morphvlm/vlm/vlm.hpp"

@@ -25,13 +25,16 @@ inline Tensor formula(const std::string& key, at::IntArrayRef shape, double offs
   float* out = t.mutable_data_ptr<float>();
   const std::uint64_t start = fnv1a(key);
   for (std::int64_t i = 0; i < t.numel(); ++i) {
-    const double u = static_cast<double>(split_mix(start + static_cast<std::uint64_t>(i)) >> 40) / (1 << 23) - 1;
+    const double u =
+        static_cast<double>(split_mix(start + static_cast<std::uint64_t>(i)) >> 40) / (1 << 23) - 1;
     out[i] = static_cast<float>(offset + scale * u);
   }
   return t;
 }
 
-inline Tensor formula_input(const std::string& key, at::IntArrayRef shape) { return formula(key, shape, 0, 1); }
+inline Tensor formula_input(const std::string& key, at::IntArrayRef shape) {
+  return formula(key, shape, 0, 1);
+}
 
 /// A parameter's value by its key in the reference's spelling.
 inline Tensor formula_parameter(const std::string& key, const std::vector<std::int64_t>& shape) {
@@ -70,7 +73,8 @@ inline StateDict formula_state(const Json& list, const std::string& prefix = "")
   StateDict dict;
   for (const auto& entry : list) {
     const auto key = entry.at(0).get<std::string>();
-    dict.emplace_back(key.substr(prefix.size()), formula_parameter(key, entry.at(1).get<std::vector<std::int64_t>>()));
+    dict.emplace_back(key.substr(prefix.size()),
+                      formula_parameter(key, entry.at(1).get<std::vector<std::int64_t>>()));
   }
   return dict;
 }
@@ -85,4 +89,5 @@ inline double relative_error(const Tensor& a, const Tensor& b) {
 }  // namespace morphvlm::testing
 
 /// Shapes equal and max |a - b| <= tolerance * max |b|; a NaN fails.
-#define EXPECT_CLOSE(a, b, tolerance) EXPECT_LE(morphvlm::testing::relative_error((a), (b)), (tolerance)) << #a
+#define EXPECT_CLOSE(a, b, tolerance) \
+  EXPECT_LE(morphvlm::testing::relative_error((a), (b)), (tolerance)) << #a

@@ -4,10 +4,10 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/zeros.h>
 
-#include "morphvlm/io/keys.hpp"
 #include "morphvlm/adapt.hpp"
-#include "morphvlm/vlm.hpp"
+#include "morphvlm/io/keys.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/vlm.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm {
@@ -16,7 +16,8 @@ namespace {
 using testing::Golden;
 
 using AllSites = LoRA<Attn, CrossMlp>;
-template <AdapterPolicy P> using Flamingo = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
+template <AdapterPolicy P>
+using Flamingo = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
 
 template <class Model>
 typename Model::Config config_of(const Json& meta) {
@@ -85,7 +86,8 @@ TEST_F(FlamingoParity, VisionAndLatentsAndLogits) {
 TEST_F(FlamingoParity, VisionTokensAfterLnPost) {
   auto model = load_reference<Flamingo<NoAdapter>>(golden);
   model.vision_encoder.tokens = VitTokens::after_ln_post;
-  EXPECT_CLOSE(model.encode_vision(pixels_of("pixels", 3)).flatten(0, 1), golden["vit_tokens_after_ln_post"], 1e-5);
+  EXPECT_CLOSE(model.encode_vision(pixels_of("pixels", 3)).flatten(0, 1), golden["vit_tokens_after_ln_post"],
+               1e-5);
 }
 
 template <class Model>
@@ -147,8 +149,8 @@ TEST_F(FlamingoParity, GreedyDecodingWithCacheAndLeftPadding) {
 
 TEST_F(FlamingoParity, SharedPrefixAndSkippedLayersChangeNothing) {
   const auto model = load_reference<Flamingo<AllSites>>(golden);
-  // Text 0's words before its image are read once and continued twice, with different images; layers below the
-  // first gated block are not run again.
+  // Text 0's words before its image are read once and continued twice, with different images; layers below
+  // the first gated block are not run again.
   const Tensor ids = golden["input_ids"].slice(0, 0, 1).expand({2, -1});
   const Tensor image_at = ids.eq(model.config.media_token_id).nonzero();
   const auto cut = image_at.select(0, 0).select(0, 1).item<std::int64_t>();
@@ -168,7 +170,8 @@ TEST(FlamingoTiedParity, Logits) {
   const auto golden = testing::open_golden("flamingo_tied");
   const auto model = load_reference<Flamingo<NoAdapter>>(golden);
   std::vector<std::int64_t> shape;
-  for (const auto& input : golden.meta.at("formula_inputs")) shape = input.at(1).get<std::vector<std::int64_t>>();
+  for (const auto& input : golden.meta.at("formula_inputs"))
+    shape = input.at(1).get<std::vector<std::int64_t>>();
   const auto key = golden.meta.at("formula_inputs").at(0).at(0).get<std::string>();
   const Tensor logits = model(testing::formula_input(key, shape).squeeze(2), {.ids = golden["input_ids"]});
   EXPECT_CLOSE(logits, golden["logits"], 1e-5);

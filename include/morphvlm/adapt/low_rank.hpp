@@ -43,8 +43,8 @@ struct LowRank {
   }
 
   /// A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5, as PEFT), B zero: starts as the identity.
-  static LowRank init(std::int64_t in, std::int64_t out, const LoRAConfig& config, const TensorOptions& options,
-                      at::Generator generator) {
+  static LowRank init(std::int64_t in, std::int64_t out, const LoRAConfig& config,
+                      const TensorOptions& options, at::Generator generator) {
     expect(config.rank > 0, "LoRA: rank must be positive, found ", config.rank);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     return {.lora_A = at::empty({config.rank, in}, options).uniform_(-bound, bound, std::move(generator)),

@@ -34,15 +34,16 @@ std::int64_t add_adapters_to_weights(M& module) {
 
 }  // namespace detail
 
-/// W += scale * B A for every adapted projection, then B = 0 so that the adapter adds nothing more: logits stay
-/// the same up to rounding. The weights are copied first (they may be mapped from a file, or shared). Returns
-/// how many projections were merged. Save the adapter before: it is spent by this.
+/// W += scale * B A for every adapted projection, then B = 0 so that the adapter adds nothing more: logits
+/// stay the same up to rounding. The weights are copied first (they may be mapped from a file, or shared).
+/// Returns how many projections were merged. Save the adapter before: it is spent by this.
 template <class M>
 std::int64_t merge_adapters(M& module) {
   const std::int64_t merged = detail::add_adapters_to_weights(module);
   at::NoGradGuard no_grad;
   visit_modules(module, [&](const std::string&, auto& node) {
-    if constexpr (detail::AdaptedProjection<std::remove_reference_t<decltype(node)>>) node.adapter.lora_B.zero_();
+    if constexpr (detail::AdaptedProjection<std::remove_reference_t<decltype(node)>>)
+      node.adapter.lora_B.zero_();
   });
   return merged;
 }

@@ -12,16 +12,21 @@ namespace morphvlm {
 /// Nothing is adapted.
 struct NoAdapter {
   struct Config {};
-  template <AdapterSite S> using At = Plain;
+  template <AdapterSite S>
+  using At = Plain;
 };
 
 /// LoRA at the listed sites: `LoRA<Attn>`, `LoRA<Attn, CrossMlp>` (Multimodal-GPT's default), ...
-template <class... S> struct LoRA {
-  static_assert(sizeof...(S) > 0, "morphvlm: LoRA<> names no site; say NoAdapter for a model without adapters");
-  static_assert((SiteList<S> && ...),
-                "morphvlm: LoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
+template <class... S>
+struct LoRA {
+  static_assert(sizeof...(S) > 0,
+                "morphvlm: LoRA<> names no site; say NoAdapter for a model without adapters");
+  static_assert(
+      (SiteList<S> && ...),
+      "morphvlm: LoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
   using Config = LoRAConfig;
-  template <AdapterSite Site> using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
+  template <AdapterSite Site>
+  using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
 };
 
 /// What a model template takes as its adapter argument.
@@ -35,10 +40,12 @@ concept AdapterPolicy = requires {
 };
 
 /// The adapter that policy P puts at a site: `Linear<On<P, SelfAttn>>`.
-template <AdapterPolicy P, AdapterSite S> using On = typename P::template At<S>;
+template <AdapterPolicy P, AdapterSite S>
+using On = typename P::template At<S>;
 
 /// Whether policy P adapts the site at all.
-template <AdapterPolicy P, AdapterSite S> inline constexpr bool adapts = !std::is_same_v<On<P, S>, Plain>;
+template <AdapterPolicy P, AdapterSite S>
+inline constexpr bool adapts = !std::is_same_v<On<P, S>, Plain>;
 
 /// Builds the adapter `A` for a projection in -> out. A new kind of adapter overloads or specialises this.
 template <class A, class Config>

@@ -12,7 +12,8 @@ namespace morphvlm {
 inline void backward(const Tensor& loss) { torch::autograd::backward({loss}, {}); }
 
 /// The gradient of y . dy with respect to `inputs`, without touching their `grad`. An input that y does not
-/// depend on gets an undefined tensor. PyTorch equivalent: `torch.autograd.grad(y, inputs, dy, allow_unused=True)`.
+/// depend on gets an undefined tensor. PyTorch equivalent: `torch.autograd.grad(y, inputs, dy,
+/// allow_unused=True)`.
 inline std::vector<Tensor> gradients(const Tensor& y, const std::vector<Tensor>& inputs, const Tensor& dy) {
   return torch::autograd::grad({y}, inputs, {dy}, std::nullopt, false, true);
 }

@@ -2,6 +2,7 @@
 // command-line flags; an unknown key is an error that names its path.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <filesystem>
 #include <map>
@@ -20,23 +21,29 @@
 namespace morphvlm {
 
 /// Names of an enum's values in files and flags; specialise as an array of {value, "name"} pairs.
-template <class E> inline constexpr int enum_names = 0;
+template <class E>
+inline constexpr int enum_names = 0;
 
 namespace detail {
 
-template <class T> struct ConfigTraits {
+template <class T>
+struct ConfigTraits {
   static constexpr bool vector = false, optional = false, variant = false, map = false;
 };
-template <class T> struct ConfigTraits<std::vector<T>> : ConfigTraits<void> {
+template <class T>
+struct ConfigTraits<std::vector<T>> : ConfigTraits<void> {
   static constexpr bool vector = true;
 };
-template <class T> struct ConfigTraits<std::optional<T>> : ConfigTraits<void> {
+template <class T>
+struct ConfigTraits<std::optional<T>> : ConfigTraits<void> {
   static constexpr bool optional = true;
 };
-template <class... T> struct ConfigTraits<std::variant<T...>> : ConfigTraits<void> {
+template <class... T>
+struct ConfigTraits<std::variant<T...>> : ConfigTraits<void> {
   static constexpr bool variant = true;
 };
-template <class T> struct ConfigTraits<std::map<std::string, T>> : ConfigTraits<void> {
+template <class T>
+struct ConfigTraits<std::map<std::string, T>> : ConfigTraits<void> {
   static constexpr bool map = true;
 };
 
@@ -46,8 +53,8 @@ inline std::string config_path(const std::string& prefix, std::string_view key) 
 
 template <class T>
 T scalar_from_json(const Json& json, const std::string& path) {
-  const bool fits = std::is_same_v<T, bool>   ? json.is_boolean()
-                    : std::is_integral_v<T>   ? json.is_number_integer()
+  const bool fits = std::is_same_v<T, bool>       ? json.is_boolean()
+                    : std::is_integral_v<T>       ? json.is_number_integer()
                     : std::is_floating_point_v<T> ? json.is_number()
                                                   : json.is_string();
   const char* wanted = std::is_same_v<T, bool>       ? "true or false"
@@ -106,7 +113,8 @@ Json to_json(const T& value) {
   } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T>) {
     Json out = Json::object();
     if constexpr (Reflectable<T>) {
-      for_each_field(value, [&](std::string_view name, const auto& f) { out[std::string(name)] = to_json(f); });
+      for_each_field(value,
+                     [&](std::string_view name, const auto& f) { out[std::string(name)] = to_json(f); });
     }
     return out;
   } else {
@@ -121,22 +129,27 @@ void update_from_json(T& value, const Json& json, const std::string& path);
 
 namespace detail {
 
+inline void refuse_unknown_keys(const Json& json, const std::vector<std::string>& known,
+                                const std::string& path) {
+  for (const auto& [key, unused] : json.items()) {
+    if (std::ranges::find(known, key) != known.end()) continue;
+    std::string list;
+    for (const auto& name : known) list += (list.empty() ? "" : ", ") + name;
+    fail(config_path(path, key), ": unknown key; known here: ", list.empty() ? "none" : list);
+  }
+}
+
 template <class T>
 void update_aggregate(T& value, const Json& json, const std::string& path) {
   expect(json.is_object(), path.empty() ? "config" : path, ": expected an object, found ", json.dump());
-  std::string known;
+  std::vector<std::string> known;
   if constexpr (Reflectable<T>) {
     for_each_field(value, [&](std::string_view name, auto& field) {
-      known += (known.empty() ? "" : ", ") + std::string(name);
-      auto it = json.find(std::string(name));
+      auto it = json.find(known.emplace_back(name));
       if (it != json.end()) update_from_json(field, *it, config_path(path, name));
     });
   }
-  for (const auto& [key, unused] : json.items()) {
-    bool found = false;
-    if constexpr (Reflectable<T>) for_each_field(value, [&](std::string_view n, auto&) { found |= n == key; });
-    expect(found, config_path(path, key), ": unknown key; known here: ", known.empty() ? "none" : known);
-  }
+  refuse_unknown_keys(json, known, path);
 }
 
 template <class... Ts>
@@ -174,7 +187,8 @@ void update_from_json(T& value, const Json& json, const std::string& path) {
     detail::update_variant(value, json, path);
   } else if constexpr (Traits::map) {
     expect(json.is_object(), path, ": expected an object, found ", json.dump());
-    for (const auto& [key, item] : json.items()) update_from_json(value[key], item, detail::config_path(path, key));
+    for (const auto& [key, item] : json.items())
+      update_from_json(value[key], item, detail::config_path(path, key));
   } else if constexpr (std::is_enum_v<T>) {
     value = detail::enum_from_json<T>(json, path);
   } else if constexpr (std::is_same_v<T, std::filesystem::path>) {

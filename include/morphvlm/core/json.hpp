@@ -20,8 +20,11 @@ inline constexpr int kMaxJsonDepth = 64;
 
 /// Parses `text`; `where` (a file or key) leads the message of any error.
 inline Json parse_json(std::string_view text, std::string_view where) {
-  auto limit = [where](int depth, Json::parse_event_t, Json&) {
-    expect(depth <= kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
+  auto limit = [where](int depth, Json::parse_event_t event, Json&) {
+    // A container is announced with the number of those around it.
+    const bool opens =
+        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    expect(!opens || depth < kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
     return true;
   };
   try {
@@ -34,7 +37,8 @@ inline Json parse_json(std::string_view text, std::string_view where) {
 /// Reads and parses a whole file.
 inline Json read_json(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
-  expect(in.good(), path.string(), ": cannot be opened for reading");
+  // A folder opens, and fails only when read.
+  expect(in.good() && !std::filesystem::is_directory(path), path.string(), ": cannot be opened for reading");
   std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   return parse_json(text, path.string());
 }

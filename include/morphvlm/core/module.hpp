@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/core/reflect.hpp"
@@ -19,32 +20,65 @@ namespace morphvlm {
 
 namespace detail {
 
-template <class T> inline constexpr bool is_vector = false;
-template <class T> inline constexpr bool is_vector<std::vector<T>> = true;
-template <class T> inline constexpr bool is_optional = false;
-template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
+template <class T>
+inline constexpr bool is_vector = false;
+template <class T>
+inline constexpr bool is_vector<std::vector<T>> = true;
+template <class T>
+inline constexpr bool is_optional = false;
+template <class T>
+inline constexpr bool is_optional<std::optional<T>> = true;
 
 inline std::string join_path(const std::string& prefix, std::string_view name) {
   return prefix.empty() ? std::string(name) : prefix + '.' + std::string(name);
 }
 
-// f(path, node) for `node` and everything below it, parents first. Numbers, strings and configs have no
-// tensors: they are reached, but callers only match the types they ask for.
+// Whether a T can hold a tensor. Configs cannot: leaving them out keeps the walk short, to compile and to
+// run.
+template <class T>
+constexpr bool holds_tensor() {
+  if constexpr (std::is_same_v<T, Tensor>) {
+    return true;
+  } else if constexpr (is_vector<T> || is_optional<T>) {
+    return holds_tensor<typename T::value_type>();
+  } else if constexpr (Reflectable<T>) {
+    return any_field<T>([]<class Field>(std::type_identity<Field>) { return holds_tensor<Field>(); });
+  } else {
+    return false;
+  }
+}
+
+// f(path, node) for `node` and everything below it that holds tensors, parents first.
 template <class T, class F>
 void walk(T& node, const std::string& path, F& f) {
   using Node = std::remove_const_t<T>;
-  if constexpr (is_vector<Node>) {
-    if constexpr (std::is_class_v<typename Node::value_type>) {
-      for (std::size_t i = 0; i < node.size(); ++i) walk(node[i], join_path(path, std::to_string(i)), f);
-    }
+  if constexpr (!holds_tensor<Node>()) {
+    return;
+  } else if constexpr (is_vector<Node>) {
+    for (std::size_t i = 0; i < node.size(); ++i) walk(node[i], join_path(path, std::to_string(i)), f);
   } else if constexpr (is_optional<Node>) {
     if (node) walk(*node, path, f);
-  } else if constexpr (std::is_same_v<Node, Tensor>) {
+  } else {
     f(path, node);
-  } else if constexpr (Reflectable<Node>) {
-    f(path, node);
-    for_each_field(node, [&](std::string_view name, auto& field) { walk(field, join_path(path, name), f); });
+    if constexpr (!std::is_same_v<Node, Tensor>) {
+      for_each_field(node,
+                     [&](std::string_view name, auto& field) { walk(field, join_path(path, name), f); });
+    }
   }
+}
+
+// All defined tensors by name. One walk a module type, whatever is then done with the tensors: it is what
+// `visit` costs to compile.
+template <class M>
+std::vector<std::pair<std::string, Tensor*>> named_tensors(M& module) {
+  std::vector<std::pair<std::string, Tensor*>> out;
+  auto collect = [&](const std::string& name, auto& node) {
+    if constexpr (std::is_same_v<std::remove_reference_t<decltype(node)>, Tensor>) {
+      if (node.defined()) out.emplace_back(name, &node);
+    }
+  };
+  walk(module, "", collect);
+  return out;
 }
 
 }  // namespace detail
@@ -54,16 +88,20 @@ void walk(T& node, const std::string& path, F& f) {
 /// `named_parameters`.) An undefined tensor stands for a parameter the module does not have, e.g. no bias.
 template <class M, class F>
 void visit(M& module, F&& f) {
-  auto tensors_only = [&](const std::string& name, auto& node) {
-    if constexpr (std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(node)>>, Tensor>) {
-      if (node.defined()) f(name, node);
-    }
-  };
-  detail::walk(module, "", tensors_only);
+  for (auto& [name, tensor] : detail::named_tensors(module)) f(std::as_const(name), *tensor);
 }
 
-/// Calls f(const std::string& name, auto& node) for the module and every aggregate below it, parents first.
-/// (PyTorch: `named_modules`.)
+/// The same for a module that is not to be changed: f(const std::string& name, const Tensor&).
+template <class M, class F>
+void visit(const M& module, F&& f) {
+  // The walk only takes addresses, and f gets its tensors as const.
+  for (auto& [name, tensor] : detail::named_tensors(const_cast<M&>(module))) {
+    f(std::as_const(name), std::as_const(*tensor));
+  }
+}
+
+/// Calls f(const std::string& name, auto& node) for the module and every aggregate with tensors below it,
+/// parents first. (PyTorch: `named_modules`.)
 template <class M, class F>
 void visit_modules(M& module, F&& f) {
   auto aggregates_only = [&](const std::string& name, auto& node) {

@@ -99,9 +99,11 @@ LoadReport check_state_dict(const M& module, const StateDict& dict, std::string_
 }
 
 /// Loads `dict` into the parameters matching `pattern`, strictly: a missing or unexpected key, a wrong shape
-/// or dtype raises one Error that lists them all, and then nothing has been changed. `where` names the source.
+/// or dtype raises one Error that lists them all, and then nothing has been changed. `where` names the
+/// source.
 template <class M>
-void load_state_dict(M& module, const StateDict& dict, std::string_view where, std::string_view pattern = "*") {
+void load_state_dict(M& module, const StateDict& dict, std::string_view where,
+                     std::string_view pattern = "*") {
   const LoadReport report = check_state_dict(module, dict, pattern);
   if (!report.clean()) fail(to_string(report, where));
   std::unordered_map<std::string, const Tensor*> found;

@@ -112,7 +112,8 @@ struct ClipVitModule {
     const auto dtype = pixels.scalar_type();
     Tensor x = at::conv2d(pixels, conv1.weight.to(dtype), {}, patch_size).flatten(2).transpose(1, 2);
     expect(x.size(1) + 1 == positional_embedding.size(0), "ClipViT: an image of ", to_string(pixels.sizes()),
-           " makes ", x.size(1), " patches, but the model has positions for ", positional_embedding.size(0) - 1);
+           " makes ", x.size(1), " patches, but the model has positions for ",
+           positional_embedding.size(0) - 1);
     const Tensor cls = class_embedding.to(dtype).expand({x.size(0), 1, -1});
     x = ln_pre(at::cat({cls, x}, 1).add(positional_embedding.to(dtype)));
     for (const auto& block : transformer.resblocks) x = block(x);
@@ -136,7 +137,8 @@ struct ClipVitModule {
                     .ln_post = LayerNorm::init(d, init, c.layer_norm_eps),
                     .patch_size = c.patch_size,
                     .tokens = c.tokens};
-    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) m.transformer.resblocks.push_back(VitBlock::init(c, init));
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
+      m.transformer.resblocks.push_back(VitBlock::init(c, init));
     return m;
   }
 };

@@ -14,8 +14,8 @@
 namespace morphvlm {
 
 /// What happens to the gates. `loaded`: values come from a checkpoint and stay; `trainable`: start at
-/// `gate_value` and are trained; `frozen`: stay at `gate_value`. Frozen at 0 no adapter behind the gate gets a
-/// gradient, which the trainer reports as an error.
+/// `gate_value` and are trained; `frozen`: stay at `gate_value`. Frozen at 0 no adapter behind the gate gets
+/// a gradient, which the trainer reports as an error.
 enum class GatePolicy { loaded, trainable, frozen };
 
 template <>
@@ -38,7 +38,8 @@ inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(va
 
 /// x += tanh(attn_gate) attn(x, media); x += tanh(ff_gate) ff(x). open_flamingo equivalent:
 /// `helpers.GatedCrossAttentionBlock`. The feed-forward applies to tokens without media as well.
-template <AdapterPolicy P = NoAdapter> struct GatedCrossAttention {
+template <AdapterPolicy P = NoAdapter>
+struct GatedCrossAttention {
   MaskedCrossAttention<P> attn = {};
   Tensor attn_gate = {};  ///< [1]
   NormedFeedForward<On<P, CrossMlp>> ff = {};
@@ -52,8 +53,9 @@ template <AdapterPolicy P = NoAdapter> struct GatedCrossAttention {
   /// The block for tokens that have no media: only the feed-forward acts.
   Tensor feed_forward(const Tensor& x) const { return x.add(ff(x).mul(detail::gate(ff_gate, x))); }
 
-  static GatedCrossAttention init(std::int64_t dim, std::int64_t media_dim, const GatedCrossAttentionConfig& c,
-                                  const Init& init, const typename P::Config& adapter = {}) {
+  static GatedCrossAttention init(std::int64_t dim, std::int64_t media_dim,
+                                  const GatedCrossAttentionConfig& c, const Init& init,
+                                  const typename P::Config& adapter = {}) {
     const auto gate_tensor = [&] { return at::full({1}, c.gate_value, init.options); };
     return {.attn = MaskedCrossAttention<P>::init(dim, media_dim, c.heads, c.head_dim, init, adapter),
             .attn_gate = gate_tensor(),

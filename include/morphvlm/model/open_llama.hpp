@@ -41,7 +41,8 @@ struct LlamaConfig {
 };
 
 /// HF equivalent: `LlamaDecoderLayer`.
-template <AdapterPolicy P> struct LlamaLayer {
+template <AdapterPolicy P>
+struct LlamaLayer {
   SelfAttention<P> self_attn = {};
   SwiGlu<P> mlp = {};
   RMSNorm input_layernorm = {}, post_attention_layernorm = {};
@@ -61,14 +62,16 @@ template <AdapterPolicy P> struct LlamaLayer {
 };
 
 /// Everything below the head, a level of its own because the checkpoint's keys have it.
-template <AdapterPolicy P> struct LlamaTrunk {
+template <AdapterPolicy P>
+struct LlamaTrunk {
   Embedding embed_tokens = {};
   std::vector<LlamaLayer<P>> layers = {};
   RMSNorm norm = {};
 };
 
 /// HF equivalent: `LlamaForCausalLM`.
-template <AdapterPolicy P> struct Llama {
+template <AdapterPolicy P>
+struct Llama {
   LlamaTrunk<P> model = {};
   Linear<> lm_head = {};  ///< no weight where the head is tied to the embedding
   LlamaConfig config = {};
@@ -76,8 +79,8 @@ template <AdapterPolicy P> struct Llama {
   /// ids int64 [batch, time] -> [batch, time, dim]
   Tensor embed(const Tensor& ids) const { return model.embed_tokens(ids); }
 
-  /// Mask and rotary table for new tokens x [batch, time, dim] behind what `cache` holds. `attention_mask` covers
-  /// cache and new tokens and may be undefined.
+  /// Mask and rotary table for new tokens x [batch, time, dim] behind what `cache` holds. `attention_mask`
+  /// covers cache and new tokens and may be undefined.
   DecoderContext context(const Tensor& x, const Tensor& attention_mask, const KvCache* cache) const {
     const auto past = cache ? cache->length() : 0, time = x.size(1);
     const Tensor positions = token_positions(past, time, attention_mask, x.device());
@@ -87,8 +90,8 @@ template <AdapterPolicy P> struct Llama {
 
   /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
   template <class Hook>
-  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer, std::int64_t first,
-                std::int64_t last) const {
+  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer,
+                std::int64_t first, std::int64_t last) const {
     if (cache && cache->layers.empty()) cache->layers.resize(model.layers.size());
     for (auto i = first; i < last; ++i) {
       const auto index = static_cast<std::size_t>(i);
@@ -107,7 +110,8 @@ template <AdapterPolicy P> struct Llama {
     Llama m{.model = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
                       .norm = RMSNorm::init(c.hidden_size, init, c.rms_norm_eps)},
             .config = c};
-    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) m.model.layers.push_back(LlamaLayer<P>::init(c, init, adapter));
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
+      m.model.layers.push_back(LlamaLayer<P>::init(c, init, adapter));
     if (!c.tie_word_embeddings) m.lm_head = Linear<>::init(c.hidden_size, c.vocab_size, false, init);
     return m;
   }
@@ -116,7 +120,8 @@ template <AdapterPolicy P> struct Llama {
 /// LLaMA-architecture models as a language model.
 struct OpenLLaMA {
   using Config = LlamaConfig;
-  template <AdapterPolicy P> using Module = Llama<P>;
+  template <AdapterPolicy P>
+  using Module = Llama<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "model.layers";
   static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }

@@ -64,8 +64,9 @@ struct PerceiverModule {
 
   /// x [batch, media, tokens, d] -> [batch, media, l, d]
   Tensor operator()(const Tensor& x) const {
-    expect(x.dim() == 4 && x.size(-1) == latents.size(-1), "Perceiver: expected features [batch, media, tokens, ",
-           latents.size(-1), "], found ", to_string(x.sizes()));
+    expect(x.dim() == 4 && x.size(-1) == latents.size(-1),
+           "Perceiver: expected features [batch, media, tokens, ", latents.size(-1), "], found ",
+           to_string(x.sizes()));
     const Tensor tokens = x.flatten(0, 1);
     Tensor y = latents.to(x.scalar_type()).expand({tokens.size(0), -1, -1});
     for (const auto& layer : layers) {

@@ -35,7 +35,7 @@ template <class L>
 concept LanguageModel = requires(const typename L::template Module<NoAdapter>& module,
                                  const typename L::Config& config, Tensor x, Init init, KvCache* cache,
                                  DecoderContext context, Tensor (*hook)(std::int64_t, const Tensor&)) {
-  { L::template Module<NoAdapter>::init(config, init, NoAdapter::Config{}) };
+  {L::template Module<NoAdapter>::init(config, init, NoAdapter::Config{})};
   { L::hidden_dim(config) } -> std::convertible_to<std::int64_t>;
   { L::layer_count(config) } -> std::convertible_to<std::int64_t>;
   { module.embed(x) } -> std::convertible_to<Tensor>;

@@ -37,7 +37,8 @@ inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Te
   // LibTorch's 16-bit attention on CPU has a backward pass several times slower than fp32's.
   const bool widen = q.is_cpu() && at::isReducedFloatingType(q.scalar_type());
   const auto dtype = widen ? at::kFloat : q.scalar_type();
-  const auto keys = detail::repeat_heads(k.to(dtype), heads), values = detail::repeat_heads(v.to(dtype), heads);
+  const auto keys = detail::repeat_heads(k.to(dtype), heads),
+             values = detail::repeat_heads(v.to(dtype), heads);
   const std::optional<Tensor> attention_mask = mask.defined() ? std::optional(mask) : std::nullopt;
   return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());
 }

@@ -8,8 +8,8 @@
 
 namespace morphvlm {
 
-/// Positions of the last `time` tokens, int64 [batch or 1, time]. `attention_mask` (1 = token, 0 = padding) is
-/// undefined or [batch, past + time]; with it, positions count real tokens only, so that left padding does
+/// Positions of the last `time` tokens, int64 [batch or 1, time]. `attention_mask` (1 = token, 0 = padding)
+/// is undefined or [batch, past + time]; with it, positions count real tokens only, so that left padding does
 /// not move a text (HF's generate).
 inline Tensor token_positions(std::int64_t past, std::int64_t time, const Tensor& attention_mask,
                               const at::Device& device) {

@@ -11,7 +11,8 @@
 namespace morphvlm {
 
 /// down(silu(gate(x)) * up(x)), no biases (LLaMA). HF equivalent: `LlamaMLP`.
-template <AdapterPolicy P = NoAdapter> struct SwiGlu {
+template <AdapterPolicy P = NoAdapter>
+struct SwiGlu {
   using Proj = Linear<On<P, Mlp>>;
   Proj gate_proj = {}, up_proj = {}, down_proj = {};
 
@@ -43,7 +44,8 @@ struct GeluMlp {
 
 /// fc_out(gelu(fc_in(norm(x)))), no biases but the norm's. open_flamingo equivalent: `helpers.FeedForward`,
 /// whose ff.0, ff.1 and ff.3 are norm, fc_in and fc_out here.
-template <class Adapter = Plain> struct NormedFeedForward {
+template <class Adapter = Plain>
+struct NormedFeedForward {
   LayerNorm norm = {};
   Linear<Adapter> fc_in = {}, fc_out = {};
 

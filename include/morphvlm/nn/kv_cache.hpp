@@ -35,7 +35,8 @@ struct KvCache {
   KvCache select(const Tensor& rows) const {
     KvCache out;
     for (const auto& [k, v] : layers) {
-      out.layers.push_back(k.defined() ? LayerCache{k.index_select(0, rows), v.index_select(0, rows)} : LayerCache{});
+      out.layers.push_back(k.defined() ? LayerCache{k.index_select(0, rows), v.index_select(0, rows)}
+                                       : LayerCache{});
     }
     return out;
   }

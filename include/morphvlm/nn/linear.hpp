@@ -15,7 +15,8 @@ namespace morphvlm {
 
 /// y = x W^T + b, plus the adapter's term. PyTorch equivalent: `nn.Linear`, or PEFT's wrapper around it.
 /// Parameters kept in another dtype than the activations (fp32 masters under bf16) are cast on use.
-template <class Adapter = Plain> struct Linear {
+template <class Adapter = Plain>
+struct Linear {
   Tensor weight = {};  ///< [out, in]
   Tensor bias = {};    ///< [out], or undefined
   [[no_unique_address]] Adapter adapter = {};
@@ -23,7 +24,8 @@ template <class Adapter = Plain> struct Linear {
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    Tensor y = bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
+    Tensor y =
+        bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
     if constexpr (!std::is_same_v<Adapter, Plain>) y = y.add(adapter(x));
     return y;
   }

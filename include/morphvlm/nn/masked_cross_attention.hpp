@@ -17,8 +17,8 @@ struct MediaMask {
   Tensor seen = {};    ///< bool [batch, time, 1]: whether the token has media to attend to
 };
 
-/// OpenFlamingo's mask. text_time [batch, time] counts the media placeholders up to and including each token; a
-/// token attends to the tokens of medium number text_time (from 1) and to nothing while it is 0.
+/// OpenFlamingo's mask. text_time [batch, time] counts the media placeholders up to and including each token;
+/// a token attends to the tokens of medium number text_time (from 1) and to nothing while it is 0.
 inline MediaMask media_mask(const Tensor& text_time, std::int64_t media, std::int64_t tokens_per_medium) {
   const Tensor index = at::arange(1, media + 1, text_time.options());
   const Tensor equal = text_time.unsqueeze(-1).eq(index).repeat_interleave(tokens_per_medium, -1);
@@ -33,7 +33,8 @@ struct MediaKeyValues {
 };
 
 /// open_flamingo equivalent: `helpers.MaskedCrossAttention`. No biases but the norm's.
-template <AdapterPolicy P = NoAdapter> struct MaskedCrossAttention {
+template <AdapterPolicy P = NoAdapter>
+struct MaskedCrossAttention {
   using Proj = Linear<On<P, CrossAttn>>;
   LayerNorm norm = {};
   Proj to_q = {}, to_kv = {}, to_out = {};

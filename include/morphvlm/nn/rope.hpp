@@ -19,7 +19,8 @@ struct RopeTable {
 
 /// The table for `positions` (int64 [batch or 1, time]); angle of pair i is position * theta^(-2i/head_dim).
 /// Angles are computed in fp32 (fp64 for fp64 activations) and rounded to `dtype` last.
-inline RopeTable rope_table(const Tensor& positions, std::int64_t head_dim, double theta, at::ScalarType dtype) {
+inline RopeTable rope_table(const Tensor& positions, std::int64_t head_dim, double theta,
+                            at::ScalarType dtype) {
   const auto precise = positions.options().dtype(dtype == at::kDouble ? at::kDouble : at::kFloat);
   const Tensor exponent = at::arange(0, head_dim, 2, precise).div(static_cast<double>(head_dim));
   const Tensor frequency = at::pow(theta, exponent).reciprocal();

@@ -27,7 +27,8 @@ struct DecoderContext {
 };
 
 /// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.
-template <AdapterPolicy P = NoAdapter> struct SelfAttention {
+template <AdapterPolicy P = NoAdapter>
+struct SelfAttention {
   using Proj = Linear<On<P, SelfAttn>>;
   Proj q_proj = {}, k_proj = {}, v_proj = {}, o_proj = {};
   std::int64_t heads = 0, kv_heads = 0;

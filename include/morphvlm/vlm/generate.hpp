@@ -14,13 +14,14 @@ namespace morphvlm {
 
 /// When to stop.
 struct GenerateConfig {
-  std::int64_t max_new_tokens = 5;   ///< OpenFlamingo's VQA setting
-  std::int64_t eos_token_id = -1;    ///< ends a row; -1: nothing does
-  std::int64_t pad_token_id = 0;     ///< fills a row that has ended
+  std::int64_t max_new_tokens = 5;  ///< OpenFlamingo's VQA setting
+  std::int64_t eos_token_id = -1;   ///< ends a row; -1: nothing does
+  std::int64_t pad_token_id = 0;    ///< fills a row that has ended
 };
 
 /// Continues decoding from a state: `hidden` is the last position's output [batch, 1, dim], `cache` what was
-/// read, `attention_mask` [batch, read] or undefined. Returns the new ids, int64 [batch, n], n <= max_new_tokens.
+/// read, `attention_mask` [batch, read] or undefined. Returns the new ids, int64 [batch, n], n <=
+/// max_new_tokens.
 template <class Model>
 Tensor greedy_from(const Model& model, Tensor hidden, VlmCache& cache, Tensor attention_mask,
                    const GenerateConfig& config) {
@@ -43,10 +44,11 @@ Tensor greedy_from(const Model& model, Tensor hidden, VlmCache& cache, Tensor at
   return at::cat(tokens, 1);
 }
 
-/// Greedy decoding with cache: the most likely token at each step. Texts of different length are padded on the
-/// left and `text.attention_mask` says so. `latents` as in VLM::hidden. Returns new ids only.
+/// Greedy decoding with cache: the most likely token at each step. Texts of different length are padded on
+/// the left and `text.attention_mask` says so. `latents` as in VLM::hidden. Returns new ids only.
 template <class Model>
-Tensor greedy(const Model& model, const TextInput& text, const Tensor& latents, const GenerateConfig& config) {
+Tensor greedy(const Model& model, const TextInput& text, const Tensor& latents,
+              const GenerateConfig& config) {
   at::NoGradGuard no_grad;
   VlmCache cache;
   const Tensor hidden = model.hidden(text, latents, &cache);

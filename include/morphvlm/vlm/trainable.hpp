@@ -20,7 +20,8 @@ struct TrainableParts {
 /// Name patterns of adapter parameters and of gates in a VLM's state dict.
 inline constexpr std::string_view kAdapterParameters = "*.adapter.*", kGates = "gated_cross_attn.*_gate";
 
-/// Freezes the whole model, then opens the named parts; gates are set and opened as the model's GatePolicy says.
+/// Freezes the whole model, then opens the named parts; gates are set and opened as the model's GatePolicy
+/// says.
 template <class Model>
 void set_trainable_parts(Model& model, const TrainableParts& parts) {
   const auto& cross = model.config.cross_attention;

@@ -19,22 +19,25 @@ struct TextInput {
   Tensor entry = {};           ///< `VLM::below` of these ids, if it is known already; else undefined
 };
 
-/// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many media
-/// each text has seen.
+/// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many
+/// media each text has seen.
 struct VlmCache {
   KvCache text = {};
   std::vector<MediaKeyValues> media = {};  ///< one per gated block
   Tensor media_seen = {};                  ///< int64 [batch, 1]
 
-  /// The text's part of the given batch rows (int64 [n], repeats allowed): one text continued with many images.
+  /// The text's part of the given batch rows (int64 [n], repeats allowed): one text continued with many
+  /// images.
   VlmCache select_text(const Tensor& rows) const {
-    return {.text = text.select(rows), .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{}};
+    return {.text = text.select(rows),
+            .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{}};
   }
 };
 
 /// The model of Flamingo (Alayrac et al. 2022) with exchangeable parts. open_flamingo equivalent: `Flamingo`.
 /// Frozen where nothing is said; see `set_trainable_parts`.
-template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapter> struct VLM {
+template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapter>
+struct VLM {
   using Vision = V;
   using Resampling = R;
   using Language = L;
@@ -59,7 +62,8 @@ template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapt
 
   /// pixels [batch, media, 3, S, S] -> vision tokens [batch, media, tokens, d].
   Tensor encode_vision(const Tensor& pixels) const {
-    expect(pixels.dim() == 5, "VLM: expected pixels [batch, media, 3, S, S], found ", to_string(pixels.sizes()));
+    expect(pixels.dim() == 5, "VLM: expected pixels [batch, media, 3, S, S], found ",
+           to_string(pixels.sizes()));
     return vision_encoder(pixels.flatten(0, 1)).unflatten(0, {pixels.size(0), pixels.size(1)});
   }
 
@@ -72,17 +76,18 @@ template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapt
   }
 
   /// Activations [batch, time, dim] entering the first gated layer: the part of a forward pass that no image
-  /// and no gated block changes, so it can be kept per text while the layers below are frozen.
-  Tensor below(const TextInput& text) const {
+  /// and no gated block changes, so it can be kept per text while the layers below are frozen. With a cache,
+  /// those layers' keys and values are kept in it, so that decoding can go on from there.
+  Tensor below(const TextInput& text, VlmCache* cache = nullptr) const {
     const Tensor x = lang_encoder.embed(text.ids);
-    return lang_encoder.layers(x, lang_encoder.context(x, text.attention_mask, nullptr), nullptr, NoHook{}, 0,
-                               first_gated_layer());
+    return lang_encoder.layers(x, lang_encoder.context(x, text.attention_mask, nullptr),
+                               cache ? &cache->text : nullptr, NoHook{}, 0, first_gated_layer());
   }
 
-  /// The language model's last layer's output [batch, time, dim]. `latents` [batch, media, l, d] belong to the
-  /// media tokens of the whole text in order; undefined means none yet, or those already in the cache. With a
-  /// cache, the text continues what it holds. With `text.entry`, layers below the first gated one are skipped
-  /// (in the cache, too: use it with or without, not in turn).
+  /// The language model's last layer's output [batch, time, dim]. `latents` [batch, media, l, d] belong to
+  /// the media tokens of the whole text in order; undefined means none yet, or those already in the cache.
+  /// With a cache, the text continues what it holds. With `text.entry`, layers below the first gated one are
+  /// skipped, and their part of the cache is as `below` left it.
   Tensor hidden(const TextInput& text, const Tensor& latents, VlmCache* cache = nullptr) const {
     KvCache* text_cache = cache ? &cache->text : nullptr;
     const bool skip = text.entry.defined();
@@ -112,7 +117,8 @@ template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapt
   /// Random parameters. 16-bit `options` hold the tower and the language model; what is meant to be trained
   /// (perceiver, gated blocks, adapters) is then kept in fp32.
   static VLM init(const Config& c, const Init& init) {
-    expect(c.cross_attention.every > 0, "cross_attention.every must be positive, found ", c.cross_attention.every);
+    expect(c.cross_attention.every > 0, "cross_attention.every must be positive, found ",
+           c.cross_attention.every);
     const auto dim = L::hidden_dim(c.language), media_dim = V::feature_dim(c.vision);
     VLM m{.vision_encoder = V::Module::init(c.vision, init),
           .perceiver = R::Module::init(media_dim, c.perceiver, init.trained()),

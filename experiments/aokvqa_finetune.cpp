@@ -1,0 +1,294 @@
+#include "experiments/aokvqa_finetune.hpp"
+
+#include <limits>
+#include <memory>
+
+#include "experiments/stage.hpp"
+#include "experiments/workbench.hpp"
+
+namespace morphvlm::experiments {
+
+namespace {
+
+// Everything that the stages share; features come from the frozen tower and are mapped from a file.
+struct Bench {
+  const AokvqaFinetune& e;
+  LanguageFile language = {};
+  TextCodec codec = {};
+  VqaDataset train_first = {}, train_second = {}, test = {};
+  Tensor train_features = {}, test_features = {};
+};
+
+Json history_json(const std::vector<TrainStep>& history) {
+  Json out = Json::array();
+  for (const auto& step : history) out.push_back(to_json(step));
+  return out;
+}
+
+Trained trained_of(const std::string& name, const StageResult& stage) {
+  Trained out{.name = name, .seconds = stage.seconds};
+  out.parameters = stage.results.at("parameters");
+  update_from_json(out.history, stage.results.at("history"), name);
+  return out;
+}
+
+VqaDataset spread(const VqaDataset& data, std::int64_t count) {
+  if (count <= 0 || count >= std::ssize(data.examples)) return data;
+  VqaDataset out{data.name, {}, data.answer_names};
+  for (std::int64_t i = 0; i < count; ++i) {
+    out.examples.push_back(data.examples[static_cast<std::size_t>(i * std::ssize(data.examples) / count)]);
+  }
+  return out;
+}
+
+// The tower as it was trained.
+ClipVitModule load_vision(const AokvqaFinetune& e) {
+  const auto path = e.out / "vision" / "vision.safetensors";
+  auto vision = ClipVitModule::init(e.vision.model, {at::TensorOptions(at::kFloat).device(at::kMeta)});
+  load_state_dict(vision, load_safetensors(path), path.string());
+  return vision;
+}
+
+// The tower, trained here, and the features of all pictures.
+Trained vision_stage(Bench& bench, const VqaDataset& train, const VqaDataset& test, const Json& key) {
+  const auto& e = bench.e;
+  const auto folder = e.out / "vision";
+  Tensor train_pixels;
+  const auto pixels = [&]() -> const Tensor& {
+    if (!train_pixels.defined()) train_pixels = load_pixels(train, e.vision.preprocess);
+    return train_pixels;
+  };
+  const StageResult result = stage(folder, key, [&](const std::filesystem::path& fresh) {
+    std::vector<TrainStep> history;
+    const auto vision = pretrain_vision(train, pixels(), e.vision, static_cast<std::uint64_t>(e.seed),
+                                        {fresh / "train.jsonl", "vision tower"}, history);
+    save_safetensors(fresh / "vision.safetensors", state_dict(vision));
+    return Json{{"parameters", parameter_count(vision)}, {"history", history_json(history)}};
+  });
+  const auto vision = load_vision(e);
+  const auto cache_key = weights_fingerprint(vision) + to_json(e.vision.preprocess).dump();
+  bench.train_features = cached_features(e.out / "features_train.safetensors", cache_key,
+                                         [&] { return vision_features(vision, pixels()); });
+  bench.test_features = cached_features(e.out / "features_test.safetensors", cache_key, [&] {
+    return vision_features(vision, load_pixels(test, e.vision.preprocess));
+  });
+  return trained_of("vision tower", result);
+}
+
+// Adapters below the first gated block stay at zero: activations there depend on the text alone and are kept.
+template <class M>
+void freeze_adapters_below(M& model, std::int64_t first_layer) {
+  for (std::int64_t i = 0; i < first_layer; ++i) {
+    freeze(model, "lang_encoder.model.layers." + std::to_string(i) + ".*");
+  }
+}
+
+template <class M>
+Json train_flamingo(M& model, const Bench& bench, const VqaDataset& data, const FlamingoStage& config,
+                    std::uint64_t seed, const TrainLog& log) {
+  const auto sampler = QuestionSampler::over(data, config, seed);
+  TextEntries entries;
+  auto loss_of = [&](const M& m, std::int64_t index) {
+    std::vector<VqaTokens> rows;
+    std::vector<std::int64_t> pictures;
+    for (const auto row : sampler.batch(index)) {
+      const auto& example = data.examples[static_cast<std::size_t>(row)];
+      rows.push_back(tokenize_vqa(bench.codec.prompt, example.question, example.answers.front(),
+                                  bench.codec.media_token, bench.codec.encode));
+      pictures.push_back(example.image_id);
+    }
+    SharedBatch batch = collate_shared(rows, bench.codec.pad_token, true);
+    entries.fill(m, rows, batch);
+    const Tensor features = bench.train_features.index_select(0, at::tensor(pictures)).unsqueeze(1);
+    return next_token_loss(m, hidden(m, batch.text, m.resample(features)), batch.labels);
+  };
+  const auto history = train(model, config.train, loss_of, log);
+  return {{"parameters", trainable_count(model)}, {"history", history_json(history)}};
+}
+
+template <class M>
+std::vector<VqaPrediction> ask(const M& model, const Bench& bench, bool with_pictures,
+                               const std::string& title) {
+  EvaluateConfig config = bench.e.evaluate;
+  config.title = title;
+  if (!with_pictures) return evaluate_blind(model, bench.test, bench.codec, config);
+  at::NoGradGuard no_grad;
+  const Tensor latents = model.resample(bench.test_features.unsqueeze(1));
+  auto latents_of = [&](const std::vector<std::int64_t>& rows) {
+    std::vector<std::int64_t> pictures;
+    for (const auto row : rows)
+      pictures.push_back(bench.test.examples[static_cast<std::size_t>(row)].image_id);
+    return latents.index_select(0, at::tensor(pictures));
+  };
+  return evaluate(model, bench.test, bench.codec, latents_of, config);
+}
+
+template <class Make>
+Answered answer_stage(const std::string& name, const Bench& bench, const Json& key, bool with_pictures,
+                      Make&& make) {
+  const StageResult result = stage(bench.e.out / ("answers-" + name), key, [&](const std::filesystem::path&) {
+    Json predictions = Json::array();
+    for (const auto& p : ask(make(), bench, with_pictures, "answers: " + name))
+      predictions.push_back(to_json(p));
+    return Json{{"predictions", predictions}};
+  });
+  Answered out{.name = name};
+  update_from_json(out.predictions, result.results.at("predictions"), name);
+  out.score = summarize(bench.test, out.predictions);
+  return out;
+}
+
+template <AdapterPolicy P>
+Model<P> pretrained_model(const Bench& bench) {
+  auto model = make_model<P>(bench.e, bench.language, bench.codec);
+  load_adapter(model, bench.e.out / "pretrained" / "weights");
+  return model;
+}
+
+using Adapted = LoRA<Attn>;
+constexpr TrainableParts kFlamingoParts{.adapters = false, .perceiver = true, .gated_cross_attention = true};
+
+Trained pretrain_stage(const Bench& bench, const Json& key) {
+  return trained_of("pre-training",
+                    stage(bench.e.out / "pretrained", key, [&](const std::filesystem::path& fresh) {
+                      auto model = make_model<NoAdapter>(bench.e, bench.language, bench.codec);
+                      set_trainable_parts(model, kFlamingoParts);
+                      const auto seed = static_cast<std::uint64_t>(bench.e.seed);
+                      const Json out = train_flamingo(model, bench, bench.train_first, bench.e.pretrain, seed,
+                                                      {fresh / "train.jsonl", "pre-training"});
+                      save_adapter(model, fresh / "weights");
+                      return out;
+                    }));
+}
+
+Trained finetune_stage(const Bench& bench, const Json& key) {
+  return trained_of("LoRA fine-tuning",
+                    stage(bench.e.out / "finetuned", key, [&](const std::filesystem::path& fresh) {
+                      auto model = pretrained_model<Adapted>(bench);
+                      model.config.cross_attention.gates = GatePolicy::loaded;
+                      set_trainable_parts(model, {.adapters = true});
+                      freeze_adapters_below(model, model.first_gated_layer());
+                      const auto seed = static_cast<std::uint64_t>(bench.e.seed) + 1;
+                      const Json out = train_flamingo(model, bench, bench.train_second, bench.e.finetune,
+                                                      seed, {fresh / "train.jsonl", "LoRA fine-tuning"});
+                      save_adapter(model, fresh / "weights");
+                      return out;
+                    }));
+}
+
+Trained control_stage(const Bench& bench, const Json& key) {
+  return trained_of("control", stage(bench.e.out / "control", key, [&](const std::filesystem::path& fresh) {
+                      auto model = pretrained_model<NoAdapter>(bench);
+                      set_trainable_parts(model, kFlamingoParts);
+                      const auto seed = static_cast<std::uint64_t>(bench.e.seed) + 1;
+                      const Json out = train_flamingo(model, bench, bench.train_second, bench.e.control, seed,
+                                                      {fresh / "train.jsonl", "control"});
+                      save_adapter(model, fresh / "weights");
+                      return out;
+                    }));
+}
+
+template <AdapterPolicy P>
+Model<P> tuned_model(const Bench& bench, const char* stage_name) {
+  auto model = pretrained_model<P>(bench);
+  load_adapter(model, bench.e.out / stage_name / "weights");
+  return model;
+}
+
+}  // namespace
+
+AokvqaFinetune aokvqa_finetune_mini() {
+  AokvqaFinetune e;
+  e.vision.model = {.image_size = 64,
+                    .patch_size = 8,
+                    .hidden_size = 96,
+                    .num_hidden_layers = 3,
+                    .num_attention_heads = 3,
+                    .intermediate_size = 384,
+                    .projection_dim = 0};
+  e.vision.preprocess = {.size = 64};
+  e.vision.train = {.steps = 600, .lr = 2e-3, .weight_decay = 0.05, .schedule = Cosine{.warmup = 50}};
+  e.perceiver = {.depth = 2, .heads = 4, .head_dim = 32, .latents = 8, .ff_mult = 2};
+  e.cross_attention = {
+      .every = 15, .heads = 8, .head_dim = 64, .ff_mult = 2, .gates = GatePolicy::trainable, .gate_value = 1};
+  e.adapter = {.rank = 16, .alpha = 32};
+  const TrainConfig flamingo{.steps = 450,
+                             .lr = 1e-3,
+                             .beta2 = 0.95,
+                             .schedule = LinearDecay{.warmup = 20, .hold = 0.6},
+                             .rules = {{.pattern = std::string(kGates), .lr_scale = 10}}};
+  e.pretrain.train = flamingo;
+  e.finetune.train = flamingo;
+  e.finetune.train.steps = 100;
+  e.control.train = e.finetune.train;
+  return e;
+}
+
+AokvqaFinetuneResult run(const AokvqaFinetune& e) {
+  const auto root = e.data / "easy_vqa" / "data";
+  const auto train_data = read_easy_vqa(root, Split::train), test_data = read_easy_vqa(root, Split::test);
+  Bench bench{.e = e, .language = open_language(e.data / kLanguageFile)};
+  bench.codec = text_codec(bench.language, e.prompt);
+  bench.train_first = image_range(train_data, 0, e.first_part);
+  bench.train_second = image_range(train_data, e.first_part, std::numeric_limits<std::int64_t>::max());
+  bench.test = spread(test_data, e.test_questions);
+
+  // A stage's key holds what decides its outcome, the stages before it included.
+  Json key{{"seed", e.seed}, {"vision", to_json(e.vision)}};
+  AokvqaFinetuneResult out{.test = bench.test, .base = c10::toString(base_dtype(e.base))};
+  out.trained.push_back(vision_stage(bench, train_data, test_data, key));
+  for (const auto& [name, part] :
+       std::initializer_list<std::pair<const char*, Json>>{{"base", out.base},
+                                                           {"prompt", e.prompt},
+                                                           {"first_part", e.first_part},
+                                                           {"perceiver", to_json(e.perceiver)},
+                                                           {"cross_attention", to_json(e.cross_attention)},
+                                                           {"pretrain", to_json(e.pretrain)}}) {
+    key[name] = part;
+  }
+  out.trained.push_back(pretrain_stage(bench, key));
+  Json tuned_key = key, control_key = key;
+  tuned_key["finetune"] = to_json(e.finetune);
+  tuned_key["adapter"] = to_json(e.adapter);
+  control_key["control"] = to_json(e.control);
+  out.trained.push_back(finetune_stage(bench, tuned_key));
+  out.trained.push_back(control_stage(bench, control_key));
+
+  const auto asked = [&](Json k) {
+    k["test_questions"] = e.test_questions;
+    k["max_new_tokens"] = e.evaluate.max_new_tokens;
+    return k;
+  };
+  const auto pretrained = [&] { return pretrained_model<NoAdapter>(bench); };
+  const auto tuned = [&] { return tuned_model<Adapted>(bench, "finetuned"); };
+  const auto control = [&] { return tuned_model<NoAdapter>(bench, "control"); };
+  out.answered.push_back(answer_stage("pretrained", bench, asked(key), true, pretrained));
+  out.answered.push_back(answer_stage("finetuned", bench, asked(tuned_key), true, tuned));
+  out.answered.push_back(answer_stage("control", bench, asked(control_key), true, control));
+  out.answered.push_back(answer_stage("blind", bench, asked(tuned_key), false, tuned));
+  auto majority = majority_per_question(train_data, bench.test);
+  out.answered.push_back({"majority", majority, summarize(bench.test, majority)});
+  write_file(e.out / "experiment.json", to_json(e).dump(2) + "\n");
+  return out;
+}
+
+Asker open_run(const std::filesystem::path& folder, const std::filesystem::path& data) {
+  const auto record = folder / "experiment.json";
+  auto e = std::make_shared<AokvqaFinetune>(from_json<AokvqaFinetune>(read_json(record), record.string()));
+  e->out = folder;
+  if (!data.empty()) e->data = data;
+  auto bench = std::make_shared<Bench>(Bench{.e = *e, .language = open_language(e->data / kLanguageFile)});
+  bench->codec = text_codec(bench->language, e->prompt);
+  auto model = std::make_shared<Model<Adapted>>(tuned_model<Adapted>(*bench, "finetuned"));
+  model->vision_encoder = load_vision(*e);
+  return [e, bench, model](const Image& image, const std::string& question) {
+    at::NoGradGuard no_grad;
+    const Tensor pixels = clip_pixels(image, e->vision.preprocess).unsqueeze(0).unsqueeze(0);
+    VqaTokens query = tokenize_vqa(e->prompt, question, "", bench->codec.media_token, bench->codec.encode);
+    query.answer.clear();
+    const Tensor latents = model->resample(model->encode_vision(pixels));
+    return answer_batch(*model, bench->codec, {&query, 1}, latents, e->evaluate.max_new_tokens).front();
+  };
+}
+
+}  // namespace morphvlm::experiments

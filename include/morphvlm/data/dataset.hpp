@@ -1,0 +1,39 @@
+// Visual question answering data as plain rows, whatever data set they come from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace morphvlm {
+
+/// Which part of a data set.
+enum class Split { train, test };
+
+/// One question about one image.
+struct VqaExample {
+  std::filesystem::path image = {};
+  std::string question = {};
+  std::vector<std::string> answers = {};  // as many as annotators
+  std::int64_t image_id = 0;
+  std::string kind = {};  // "yes/no" or "open": what the score is broken down by
+};
+
+/// A data set's examples in the order of its files.
+struct VqaDataset {
+  std::string name = {};
+  std::vector<VqaExample> examples = {};
+  std::vector<std::string> answer_names = {};  // the closed set of answers, empty where there is none
+};
+
+/// The examples whose image id is in [begin, end), in the same order: all questions of an image stay
+/// together.
+inline VqaDataset image_range(const VqaDataset& data, std::int64_t begin, std::int64_t end) {
+  VqaDataset out{data.name, {}, data.answer_names};
+  for (const VqaExample& example : data.examples)
+    if (example.image_id >= begin && example.image_id < end) out.examples.push_back(example);
+  return out;
+}
+
+}  // namespace morphvlm

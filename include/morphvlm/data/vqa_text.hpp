@@ -1,0 +1,44 @@
+// From words to the tokens that a VLM is asked with and trained on.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/data/prompt.hpp"
+
+namespace morphvlm {
+
+using TokenIds = std::vector<std::int64_t>;
+
+/// One question's tokens. The query is cut at its first media token: nothing before it depends on the image.
+struct VqaTokens {
+  TokenIds prefix = {};  ///< before the media token
+  TokenIds rest = {};    ///< the media token and what follows, up to the answer
+  TokenIds answer = {};  ///< the answer and the token that ends it
+};
+
+/// The whole text as one sequence.
+inline TokenIds whole_text(const VqaTokens& t) {
+  TokenIds ids = t.prefix;
+  ids.insert(ids.end(), t.rest.begin(), t.rest.end());
+  ids.insert(ids.end(), t.answer.begin(), t.answer.end());
+  return ids;
+}
+
+/// Tokenizes a filled prompt with `encode` (text -> ids). Query and answer are tokenized apart, so that
+/// training sees the very query that a question will be asked with. Error: no media token in the query.
+template <class Encode>
+VqaTokens tokenize_vqa(std::string_view prompt, std::string_view question, std::string_view answer,
+                       std::int64_t media_token, Encode&& encode) {
+  const FilledPrompt filled = fill_prompt(prompt, question, answer);
+  const TokenIds query = encode(filled.query);
+  const auto media = std::ranges::find(query, media_token);
+  expect(media != query.end(), "prompt \"", prompt, "\": expected the media token (id ", media_token,
+         ") in the query, found none");
+  return {TokenIds(query.begin(), media), TokenIds(media, query.end()), encode(filled.answer)};
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,5 @@
+// Layer 9: scores.
+#pragma once
+
+#include "morphvlm/eval/evaluate.hpp"
+#include "morphvlm/eval/vqa_score.hpp"

@@ -1,0 +1,11 @@
+// Layer 6: files.
+#pragma once
+
+#include "morphvlm/io/adapter_file.hpp"
+#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/io/checkpoint.hpp"
+#include "morphvlm/io/gguf.hpp"
+#include "morphvlm/io/gguf_llama.hpp"
+#include "morphvlm/io/keys.hpp"
+#include "morphvlm/io/mapped_file.hpp"
+#include "morphvlm/io/safetensors.hpp"

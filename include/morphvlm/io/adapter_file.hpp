@@ -1,0 +1,88 @@
+// What a run has trained, as a folder of its own: the base model is never copied.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/vlm/trainable.hpp"
+
+namespace morphvlm {
+
+/// File names in an adapter folder.
+inline constexpr const char* kAdapterWeights = "adapter.safetensors";
+inline constexpr const char* kAdapterConfig = "adapter.json";
+
+namespace detail {
+
+// Adapters that the model has but does not train; they are as they were made, so a folder may lack them.
+template <class Model>
+std::vector<std::string> frozen_adapters(const Model& model) {
+  std::vector<std::string> names;
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    if (!t.requires_grad() && matches(name, kAdapterParameters)) names.push_back(name);
+  });
+  return names;
+}
+
+}  // namespace detail
+
+/// Saves the parameters that receive gradients and the model's config into `folder`, atomically: a reader
+/// finds the old folder or the new one, whole. Error: nothing is trainable.
+template <class Model>
+void save_adapter(const Model& model, const std::filesystem::path& folder) {
+  const StateDict trained = trainable_state(model);
+  expect(!trained.empty(), folder.string(),
+         ": no parameter of the model is trainable, so there is nothing to save");
+  const Json about{{"model", to_json(model.config)}, {"frozen_adapters", detail::frozen_adapters(model)}};
+  write_directory(folder, [&](const std::filesystem::path& fresh) {
+    save_safetensors(fresh / kAdapterWeights, trained);
+    write_file(fresh / kAdapterConfig, about.dump(2) + "\n");
+  });
+}
+
+namespace detail {
+
+// A scale has no shape: adapters of another one would load and be another function.
+inline void expect_same_adapter(const Json& config, const Json& about, const std::string& where) {
+  const auto stored = json_get<Json>(json_get<Json>(about, "model", where), "adapter", where + ": model");
+  expect(stored == config, where, ": expected adapters of config ", config.dump(), ", found ", stored.dump());
+}
+
+}  // namespace detail
+
+/// Puts a saved folder's parameters into `model`, strictly: a key that the model does not have, a wrong shape
+/// or dtype, or an adapter of the model that a folder with adapters lacks (unless it was not trained there)
+/// raises one Error that lists them all; adapters of another config are an Error too. Then nothing is
+/// changed. Which parameters are trainable stays as it is.
+template <class Model>
+void load_adapter(Model& model, const std::filesystem::path& folder) {
+  const auto path = folder / kAdapterWeights;
+  const auto where = (folder / kAdapterConfig).string();
+  const Json about = read_json(where);
+  const auto frozen = json_get<std::vector<std::string>>(about, "frozen_adapters", where);
+  const StateDict dict = load_safetensors(path);
+  const auto is_adapter = [](const std::string& name) { return matches(name, kAdapterParameters); };
+  const bool has_adapters = std::ranges::any_of(dict, is_adapter, &StateDict::value_type::first);
+  LoadReport report = check_state_dict(model, dict);
+  std::erase_if(report.missing, [&](const auto& name) {
+    return !has_adapters || !is_adapter(name) || std::ranges::find(frozen, name) != frozen.end();
+  });
+  if (!report.clean()) fail(to_string(report, path.string()));
+  if (has_adapters) detail::expect_same_adapter(to_json(model.config.adapter), about, where);
+  std::unordered_map<std::string, const Tensor*> found;
+  for (const auto& [name, t] : dict) found.emplace(name, &t);
+  visit(model, [&](const std::string& name, Tensor& t) {
+    if (auto it = found.find(name); it != found.end()) detail::assign(t, *it->second);
+  });
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,8 @@
+// Layer 8: optimisation.
+#pragma once
+
+#include "morphvlm/train/dead.hpp"
+#include "morphvlm/train/loss.hpp"
+#include "morphvlm/train/optim.hpp"
+#include "morphvlm/train/schedule.hpp"
+#include "morphvlm/train/trainer.hpp"

@@ -1,0 +1,133 @@
+// AdamW over whatever a module has opened for training.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "morphvlm/core/module.hpp"
+
+namespace morphvlm {
+
+/// AdamW's numbers; defaults are torch's, but for the weight decay, which adapters do without.
+struct AdamWConfig {
+  double lr = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+};
+
+/// An exception for parameters whose name matches `pattern`; the first rule that matches counts.
+struct ParameterRule {
+  std::string pattern;
+  double lr_scale = 1;
+  std::optional<double> weight_decay = {};
+};
+
+/// Parameters that share a learning-rate factor and a weight decay, with their moments.
+struct AdamWGroup {
+  double lr_scale = 1;
+  double weight_decay = 0;
+  std::vector<std::string> names = {};
+  std::vector<Tensor> parameters = {}, exp_avg = {}, exp_avg_sq = {}, steps = {};
+
+  /// A parameter with fresh moments.
+  void add(const std::string& name, const Tensor& t) {
+    names.push_back(name);
+    parameters.push_back(t);
+    exp_avg.push_back(at::zeros_like(t));
+    exp_avg_sq.push_back(at::zeros_like(t));
+    steps.push_back(at::zeros({}, t.options().dtype(at::kFloat).requires_grad(false)));
+  }
+};
+
+/// PyTorch equivalent: `torch.optim.AdamW(fused=True)`.
+struct AdamW {
+  AdamWConfig config = {};
+  std::vector<AdamWGroup> groups = {};
+
+  /// Takes in all parameters of `module` that require gradients.
+  template <class M>
+  static AdamW over(M& module, const AdamWConfig& config, const std::vector<ParameterRule>& rules = {}) {
+    AdamW optimizer{.config = config};
+    visit(module, [&](const std::string& name, Tensor& t) {
+      if (!t.requires_grad()) return;
+      double scale = 1, decay = config.weight_decay;
+      for (const auto& rule : rules) {
+        if (!matches(name, rule.pattern)) continue;
+        scale = rule.lr_scale;
+        decay = rule.weight_decay.value_or(decay);
+        break;
+      }
+      optimizer.group(scale, decay).add(name, t);
+    });
+    return optimizer;
+  }
+
+  /// Drops all gradients.
+  void zero_grad() {
+    for (auto& g : groups) {
+      for (auto& p : g.parameters) p.mutable_grad().reset();
+    }
+  }
+
+  /// One update at learning rate `lr` from the gradients that are there; parameters without one stay.
+  void step(double lr) {
+    at::NoGradGuard no_grad;
+    for (auto& g : groups) {
+      std::vector<Tensor> p, grad, m, v, n;
+      for (std::size_t i = 0; i < g.parameters.size(); ++i) {
+        if (!g.parameters[i].grad().defined()) continue;
+        p.push_back(g.parameters[i]);
+        grad.push_back(g.parameters[i].grad());
+        m.push_back(g.exp_avg[i]);
+        v.push_back(g.exp_avg_sq[i]);
+        n.push_back(g.steps[i].add_(1));
+      }
+      if (p.empty()) continue;
+      at::_fused_adamw_(p, grad, m, v, {}, n, lr * g.lr_scale, config.beta1, config.beta2, g.weight_decay,
+                        config.eps, false, false);
+    }
+  }
+
+  /// The group with these settings, made if there is none.
+  AdamWGroup& group(double lr_scale, double weight_decay) {
+    for (auto& g : groups) {
+      if (g.lr_scale == lr_scale && g.weight_decay == weight_decay) return g;
+    }
+    return groups.emplace_back(AdamWGroup{.lr_scale = lr_scale, .weight_decay = weight_decay});
+  }
+};
+
+/// The norm of all gradients together; if it exceeds `max_norm` (> 0), they are scaled down to it. PyTorch
+/// equivalent: `clip_grad_norm_`.
+inline double clip_gradients(AdamW& optimizer, double max_norm) {
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> norms;
+  for (auto& g : optimizer.groups) {
+    for (auto& p : g.parameters) {
+      if (p.grad().defined()) norms.push_back(at::linalg_vector_norm(p.grad()).to(at::kDouble));
+    }
+  }
+  if (norms.empty()) return 0;
+  const double norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
+  const double factor = max_norm / (norm + 1e-6);
+  if (max_norm <= 0 || factor >= 1) return norm;
+  for (auto& g : optimizer.groups) {
+    for (auto& p : g.parameters) {
+      if (p.grad().defined()) p.mutable_grad().mul_(factor);
+    }
+  }
+  return norm;
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,99 @@
+#include "morphvlm/core/json.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace morphvlm {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::string message_of(const auto& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "(nothing was thrown)";
+}
+
+std::string nested(int depth) {
+  return std::string(static_cast<std::size_t>(depth), '[') +
+         std::string(static_cast<std::size_t>(depth), ']');
+}
+
+TEST(Json, KeepsTheOrderOfMembers) {
+  EXPECT_EQ(parse_json(R"({"z": 1, "a": [true, null], "m": {"y": "é", "b": 2.5}})", "text").dump(),
+            R"({"z":1,"a":[true,null],"m":{"y":"é","b":2.5}})");
+}
+
+TEST(Json, KeepsIntegersOfAllSixtyFourBits) {
+  const Json j = parse_json("[9223372036854775807, -9223372036854775808, 18446744073709551615]", "text");
+  EXPECT_EQ(j[0].get<std::int64_t>(), INT64_MAX);
+  EXPECT_EQ(j[1].get<std::int64_t>(), INT64_MIN);
+  EXPECT_EQ(j[2].get<std::uint64_t>(), UINT64_MAX);
+}
+
+TEST(Json, ErrorsLeadWithWhereTheTextCameFrom) {
+  for (const std::string bad :
+       {"", "{", "{\"a\": 1,}", "[1] 2", "nul", "{\"a\" 1}", "\"\\ud800\"", "\xff", "[1e999]"}) {
+    EXPECT_THAT(message_of([&] { parse_json(bad, "config.json"); }),
+                StartsWith("config.json: not valid JSON: "))
+        << bad;
+  }
+}
+
+TEST(Json, NestingIsLimitedSoThatTheStackCannotOverflow) {
+  EXPECT_NO_THROW(parse_json(nested(kMaxJsonDepth), "text"));
+  EXPECT_THAT(message_of([] { parse_json(nested(kMaxJsonDepth + 1), "deep.json"); }),
+              AllOf(StartsWith("deep.json: "), HasSubstr("deeper than 64")));
+  EXPECT_THAT(message_of([] { parse_json(std::string(10'000'000, '['), "deep.json"); }),
+              StartsWith("deep.json: "));
+}
+
+TEST(Json, ReadsAFileAndNamesItInErrors) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "morphvlm_json_test.json";
+  std::ofstream(path) << R"({"hidden_size": 576})";
+  EXPECT_EQ(read_json(path).at("hidden_size").get<int>(), 576);
+  std::ofstream(path) << R"({"hidden_size": )";
+  EXPECT_THAT(message_of([&] { read_json(path); }), StartsWith(path.string() + ": not valid JSON: "));
+  std::filesystem::remove(path);
+  EXPECT_EQ(message_of([&] { read_json(path); }), path.string() + ": cannot be opened for reading");
+}
+
+TEST(Json, AFolderIsNotReadAsAFile) {
+  EXPECT_THAT(message_of([] { read_json(testing::TempDir()); }), StartsWith(testing::TempDir()));
+}
+
+TEST(JsonGet, ConvertsToTheTypeAskedFor) {
+  const Json j = parse_json(R"({"n": 3, "x": 0.5, "name": "llama", "on": true, "sizes": [1, 2]})", "text");
+  EXPECT_EQ(json_get<std::int64_t>(j, "n", "text"), 3);
+  EXPECT_EQ(json_get<double>(j, "x", "text"), 0.5);
+  EXPECT_EQ(json_get<std::string>(j, "name", "text"), "llama");
+  EXPECT_TRUE(json_get<bool>(j, "on", "text"));
+  EXPECT_EQ(json_get<std::vector<int>>(j, "sizes", "text"), (std::vector<int>{1, 2}));
+}
+
+TEST(JsonGet, NamesFileAndKeyOfWhatIsMissingOrOfAnotherType) {
+  const Json j = parse_json(R"({"n": "three", "none": null})", "text");
+  EXPECT_EQ(message_of([&] { json_get<int>(j, "heads", "config.json"); }),
+            "config.json: key \"heads\" is missing");
+  for (const char* key : {"n", "none"}) {
+    EXPECT_THAT(
+        message_of([&] { json_get<int>(j, key, "config.json"); }),
+        AllOf(StartsWith("config.json: key \"" + std::string(key) + "\": "), HasSubstr("must be number")));
+  }
+  EXPECT_EQ(message_of([] { json_get<int>(Json::array({1}), "heads", "config.json"); }),
+            "config.json: key \"heads\" is missing");
+}
+
+}  // namespace
+}  // namespace morphvlm

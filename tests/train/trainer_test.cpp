@@ -1,0 +1,275 @@
+// Training a tiny VLM: what it learns, what it leaves alone, what it refuses.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <set>
+#include <span>
+
+#include "morphvlm/data/collate.hpp"
+#include "morphvlm/train/loss.hpp"
+#include "morphvlm/train/trainer.hpp"
+#include "tests/io/files.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/tiny_vlm.hpp"
+
+namespace morphvlm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::TinyVlm;
+using Model = TinyVlm<LoRA<Attn>>;
+using CrossModel = TinyVlm<LoRA<CrossAttn, CrossMlp>>;
+
+// Four questions of different length, answers of equal length, so that half batches weigh the same.
+const std::vector<VqaTokens>& rows() {
+  static const std::vector<VqaTokens> kRows = {
+      {{3, 4}, {testing::kTinyMedia, 5, 6}, {7, testing::kTinyEnd}},
+      {{3}, {testing::kTinyMedia, 8, 6}, {9, testing::kTinyEnd}},
+      {{}, {testing::kTinyMedia, 5, 6, 2}, {30, testing::kTinyEnd}},
+      {{3, 4}, {testing::kTinyMedia, 5, 6}, {12, testing::kTinyEnd}}};
+  return kRows;
+}
+
+// The loss of `count` rows from `first` on, each with its own picture.
+template <class M>
+Tensor loss_of_rows(const M& model, std::int64_t first, std::int64_t count) {
+  const Batch batch =
+      collate(std::span(rows()).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), 0);
+  const auto dtype = model.lang_encoder.model.embed_tokens.weight.scalar_type();
+  const Tensor pixels = testing::tiny_pixels(5, 4).slice(0, first, first + count).to(dtype);
+  return next_token_loss(model, model.hidden(batch.text, model.resample(model.encode_vision(pixels))),
+                         batch.labels);
+}
+
+const auto kWholeBatch = [](const auto& model, std::int64_t) { return loss_of_rows(model, 0, 4); };
+const TrainLog kQuiet{.title = ""};
+
+template <class M = Model>
+M open_model(const TrainableParts& parts = {}, typename M::Config config = testing::tiny_config<M>(),
+             at::ScalarType dtype = at::kFloat) {
+  M model = testing::tiny_model<M>(7, config, dtype);
+  set_trainable_parts(model, parts);
+  return model;
+}
+
+template <class M>
+StateDict snapshot(const M& model, std::string_view pattern = "*") {
+  StateDict copy = state_dict(model, pattern);
+  for (auto& [name, t] : copy) t = t.clone();
+  return copy;
+}
+
+// Names of the tensors that are not what they were, to the last bit.
+template <class M>
+std::set<std::string> changed(const M& model, const StateDict& before) {
+  std::set<std::string> names;
+  const StateDict now = state_dict(model);
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    if (!now[i].second.equal(before[i].second)) names.insert(now[i].first);
+  }
+  return names;
+}
+
+TEST(Trainer, OverfitsOneBatch) {
+  auto model = open_model();
+  const auto history =
+      train(model, {.steps = 150, .lr = 2e-2, .schedule = Cosine{.warmup = 5}}, kWholeBatch, kQuiet);
+  ASSERT_EQ(history.size(), 150u);
+  EXPECT_GT(history.front().loss, 1);
+  EXPECT_LT(history.back().loss, 0.01);
+  // Rows 0 and 3 ask the same question of different pictures.
+  EXPECT_LT(kWholeBatch(model, 0).item<double>(), 0.01);
+}
+
+TEST(Trainer, TwoHalfBatchesHaveTheGradientOfTheWhole) {
+  auto model = open_model();
+  testing::wake_adapters(model, 3);
+  auto optimizer = AdamW::over(model, {});
+  const auto gradients_of = [&](std::int64_t accumulate, auto loss_of) {
+    optimizer.zero_grad();
+    const double loss = detail::accumulate_gradients(model, {.accumulate = accumulate}, 0, loss_of);
+    std::vector<Tensor> grads{at::tensor({loss}, at::kDouble)};
+    for (const auto& p : optimizer.groups.front().parameters) grads.push_back(p.grad());
+    return grads;
+  };
+  const auto whole = gradients_of(1, kWholeBatch);
+  const auto halves =
+      gradients_of(2, [](const auto& m, std::int64_t index) { return loss_of_rows(m, 2 * index, 2); });
+  ASSERT_EQ(whole.size(), halves.size());
+  ASSERT_GT(whole.size(), 10u);
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_CLOSE(halves[i], whole[i], 1e-5);
+}
+
+TEST(Trainer, AccumulationCountsBatchesThroughSteps) {
+  auto model = open_model();
+  std::vector<std::int64_t> asked;
+  train(
+      model, {.steps = 2, .accumulate = 3},
+      [&](const auto& m, std::int64_t index) {
+        asked.push_back(index);
+        return loss_of_rows(m, index % 4, 1);
+      },
+      kQuiet);
+  EXPECT_EQ(asked, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5}));
+}
+
+// With a large eps AdamW's first step is lr * gradient / eps, so its length shows the clipped norm.
+TEST(Trainer, ClipsTheGradientAndLogsItsNormBefore) {
+  const auto step_length = [](double clip, double& logged) {
+    auto model = open_model();
+    testing::wake_adapters(model, 3);
+    const StateDict before = snapshot(model, kAdapterParameters);
+    logged = train(model, {.steps = 1, .lr = 1e5, .eps = 1e8, .clip = clip}, kWholeBatch, kQuiet)
+                 .front()
+                 .grad_norm;
+    double sum = 0;
+    const StateDict after = state_dict(model, kAdapterParameters);
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      sum += after[i].second.sub(before[i].second).to(at::kDouble).square().sum().item<double>();
+    }
+    return std::sqrt(sum) * 1e3;
+  };
+  double free_norm = 0, clipped_norm = 0;
+  EXPECT_NEAR(step_length(0, free_norm) / free_norm, 1, 0.01);
+  EXPECT_NEAR(step_length(free_norm / 4, clipped_norm) / (free_norm / 4), 1, 0.01);
+  EXPECT_EQ(clipped_norm, free_norm);
+}
+
+TEST(Trainer, RunsRepeatToTheLastBit) {
+  auto first = open_model(), second = open_model();
+  const TrainConfig config{.steps = 6, .accumulate = 2, .lr = 1e-2};
+  const auto loss = [](const auto& m, std::int64_t index) { return loss_of_rows(m, index % 3, 2); };
+  const auto a = train(first, config, loss, kQuiet), b = train(second, config, loss, kQuiet);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].loss, b[i].loss);
+    EXPECT_EQ(a[i].grad_norm, b[i].grad_norm);
+  }
+  EXPECT_TRUE(changed(first, state_dict(second)).empty());
+}
+
+template <class M>
+void expect_only_opened_change(const TrainableParts& parts, typename M::Config config) {
+  auto model = open_model<M>(parts, config);
+  const StateDict before = snapshot(model);
+  std::set<std::string> opened;
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    if (t.requires_grad()) opened.insert(name);
+  });
+  ASSERT_FALSE(opened.empty());
+  ASSERT_LT(opened.size(), before.size());
+  train(model, {.steps = 4, .lr = 1e-2, .weight_decay = 0.1}, kWholeBatch, kQuiet);
+  EXPECT_EQ(changed(model, before), opened);
+  visit(model, [](const std::string& name, const Tensor& t) { EXPECT_FALSE(t.grad().defined()) << name; });
+}
+
+TEST(Trainer, ChangesWhatIsOpenedAndNothingElse) {
+  auto config = testing::tiny_config<Model>();
+  expect_only_opened_change<Model>({.adapters = true}, config);
+  config.cross_attention.gates = GatePolicy::trainable;
+  expect_only_opened_change<Model>({.adapters = false, .perceiver = true, .gated_cross_attention = true},
+                                   config);
+}
+
+TEST(Trainer, SixteenBitBaseKeepsFloatMasters) {
+  auto model = open_model<Model>({.perceiver = true}, testing::tiny_config<Model>(), at::kBFloat16);
+  std::size_t sixteen = 0;
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    const bool trained = t.requires_grad();
+    sixteen += t.scalar_type() == at::kBFloat16;
+    EXPECT_TRUE(!trained || t.scalar_type() == at::kFloat) << name;
+  });
+  EXPECT_GT(sixteen, 0u);
+  const StateDict before = snapshot(model);
+  // A change of 1e-6 is below bfloat16's resolution of all these weights but those next to zero.
+  train(model, {.steps = 4, .lr = 1e-6}, kWholeBatch, kQuiet);
+  EXPECT_TRUE(changed(model, before).contains("perceiver.norm.weight"));
+  EXPECT_TRUE(model.perceiver.norm.weight.sub(1).abs().max().item<double>() > 0);
+  const auto history = train(model, {.steps = 60, .lr = 1e-2}, kWholeBatch, kQuiet);
+  EXPECT_LT(history.back().loss, history.front().loss / 4);
+}
+
+TEST(Trainer, LogsOneJsonLineAStep) {
+  const testing::ScratchFolder folder;
+  auto model = open_model();
+  const auto history = train(model, {.steps = 5, .lr = 1e-2, .schedule = LinearDecay{}}, kWholeBatch,
+                             {.file = folder / "log.jsonl", .title = ""});
+  std::ifstream in(folder / "log.jsonl");
+  std::size_t count = 0;
+  for (std::string line; std::getline(in, line); ++count) {
+    const Json record = parse_json(line, "log");
+    ASSERT_LT(count, history.size());
+    EXPECT_EQ(record.at("step"), count);
+    EXPECT_EQ(record.at("loss"), history[count].loss);
+    EXPECT_EQ(record.at("grad_norm"), history[count].grad_norm);
+    EXPECT_NEAR(record.at("lr"), 1e-2 * (1 - static_cast<double>(count) / 5), 1e-12);
+    EXPECT_GE(record.at("seconds"), 0);
+  }
+  EXPECT_EQ(count, 5u);
+}
+
+TEST(Trainer, LossThatIsNoNumberStopsTheRun) {
+  auto model = open_model();
+  const auto broken = [](const auto& m, std::int64_t index) {
+    return loss_of_rows(m, 0, 4).mul(index == 3 ? std::numeric_limits<double>::quiet_NaN() : 1.0);
+  };
+  EXPECT_ERROR(train(model, {.steps = 9, .accumulate = 2}, broken, kQuiet), HasSubstr("batch 3"),
+               HasSubstr("step 1"), HasSubstr("nan"));
+}
+
+TEST(Trainer, NothingToTrainIsAnError) {
+  auto model = open_model({.adapters = false});
+  EXPECT_ERROR(train(model, {}, kWholeBatch, kQuiet), HasSubstr("no parameter of the model is trainable"));
+}
+
+CrossModel::Config shut_gates(GatePolicy gates) {
+  auto config = testing::tiny_config<CrossModel>();
+  config.cross_attention.gates = gates;
+  config.cross_attention.gate_value = 0;
+  return config;
+}
+
+TEST(Trainer, AdaptersBehindShutGatesAreReported) {
+  auto model = open_model<CrossModel>({}, shut_gates(GatePolicy::frozen));
+  EXPECT_ERROR(train(model, {.steps = 10}, kWholeBatch, kQuiet), HasSubstr("dead parameters"),
+               HasSubstr("\n  gated_cross_attn.0.attn.to_q.adapter.lora_A"),
+               HasSubstr("\n  gated_cross_attn.1.ff.fc_out.adapter.lora_B"),
+               HasSubstr("\n  gated_cross_attn.1.attn_gate"), HasSubstr("\n  gated_cross_attn.0.ff_gate"),
+               HasSubstr("allow_dead"));
+}
+
+TEST(Trainer, OnlyDeadParametersAreReported) {
+  auto model = open_model<CrossModel>({}, shut_gates(GatePolicy::loaded));
+  {
+    at::NoGradGuard no_grad;
+    model.gated_cross_attn[0].attn_gate.fill_(0.5);
+    model.gated_cross_attn[1].attn_gate.fill_(0.5);
+    model.gated_cross_attn[1].ff_gate.fill_(0.5);
+  }
+  EXPECT_ERROR(train(model, {.steps = 10, .lr = 1e-3}, kWholeBatch, kQuiet),
+               HasSubstr("\n  gated_cross_attn.0.ff.fc_in.adapter.lora_A"),
+               HasSubstr("\n  gated_cross_attn.0.ff_gate"), Not(HasSubstr("to_q")),
+               Not(HasSubstr("cross_attn.1.")));
+}
+
+TEST(Trainer, DeadParametersMayBeAllowed) {
+  auto model = open_model<CrossModel>({.perceiver = true}, shut_gates(GatePolicy::frozen));
+  const StateDict before = snapshot(model);
+  const TrainConfig config{.steps = 5, .lr = 1e-2, .allow_dead = {"*.adapter.*", "perceiver.*"}};
+  EXPECT_EQ(train(model, config, kWholeBatch, kQuiet).size(), 5u);
+  EXPECT_TRUE(changed(model, before).empty());
+}
+
+TEST(Trainer, GatesThatOpenThemselvesAreAlive) {
+  for (const std::int64_t warmup : {0, 3}) {
+    auto model = open_model<CrossModel>({}, shut_gates(GatePolicy::trainable));
+    const TrainConfig config{.steps = 8, .lr = 1e-2, .schedule = Constant{.warmup = warmup}};
+    EXPECT_EQ(train(model, config, kWholeBatch, kQuiet).size(), 8u);
+    EXPECT_NE(model.gated_cross_attn[0].attn_gate.item<double>(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace morphvlm
