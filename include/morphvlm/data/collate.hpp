@@ -94,12 +94,12 @@ inline TextInput collate_queries(std::span<const VqaTokens> rows, std::int64_t p
   return {.ids = padded.ids, .attention_mask = padded.mask};
 }
 
-/// A batch whose equal beginnings are read once. `with_answers` adds the answers, supervised. Without, labels
-/// are undefined, all rests must be of one length, and rows share a beginning only if their rests are equal
-/// too: then everything that no image changes is the same for them.
+/// A batch whose equal beginnings are read once. `with_answers` adds the answers but for their last tokens,
+/// which are only predicted. Without, targets are undefined, all rests must be of one length, and rows share
+/// a beginning only if their rests are equal too: then everything that no image changes is the same for them.
 struct SharedBatch {
   SharedPrefix text = {};
-  Tensor labels = {};                   ///< int64 [B, S]
+  Tensor targets = {};                  ///< int64 [B, S]: the token after each; kIgnoredLabel: not supervised
   std::vector<std::size_t> owner = {};  ///< of each distinct beginning: the first row that has it
 };
 
@@ -118,6 +118,10 @@ inline SharedBatch collate_shared(std::span<const VqaTokens> rows, std::int64_t 
     }
     prefix_of.push_back(it->second);
     rests.push_back(whole_text({{}, rows[r].rest, with_answers ? rows[r].answer : TokenIds{}}));
+    if (with_answers) {
+      expect(!rows[r].answer.empty(), "collate: row ", r, " has no answer to train on");
+      rests.back().pop_back();
+    }
     expect(with_answers || rests[r].size() == rests[0].size(), "collate: queries with ", rests[0].size(),
            " and ", rests[r].size(), " tokens from the image on cannot be decoded together");
   }
@@ -128,11 +132,12 @@ inline SharedBatch collate_shared(std::span<const VqaTokens> rows, std::int64_t 
   batch.text.rest = {.ids = rest.ids,
                      .attention_mask = at::cat({prefix.mask.index_select(0, batch.text.rows), rest.mask}, 1)};
   if (with_answers) {
-    batch.labels = rest.ids.masked_fill(rest.mask.eq(0), kIgnoredLabel);
+    batch.targets = at::full(rest.ids.sizes(), kIgnoredLabel, at::kLong);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      batch.labels.select(0, static_cast<std::int64_t>(r))
-          .slice(0, 0, std::ssize(rows[r].rest))
-          .fill_(kIgnoredLabel);
+      const auto begin = std::ssize(rows[r].rest) - 1;
+      batch.targets.select(0, static_cast<std::int64_t>(r))
+          .slice(0, begin, begin + std::ssize(rows[r].answer))
+          .copy_(at::tensor(rows[r].answer, at::kLong));
     }
   }
   return batch;

@@ -21,11 +21,18 @@ namespace morphvlm {
 struct TextEntries {
   std::map<TokenIds, Tensor> known = {};  ///< text -> [time, dim]
 
+  /// What a training row reads: everything but the last token, which is only predicted.
+  static TokenIds read_text(const VqaTokens& row) {
+    TokenIds text = whole_text(row);
+    if (!row.answer.empty()) text.pop_back();
+    return text;
+  }
+
   /// Fills in SharedBatch's `entry` fields from the table, computing what is new (under no-grad).
   template <class Model>
   void fill(const Model& model, std::span<const VqaTokens> rows, SharedBatch& batch) {
     const auto prefix_time = batch.text.prefix.ids.size(1), rest_time = batch.text.rest.ids.size(1);
-    const auto& sample = of(model, whole_text(rows[0]));
+    const auto& sample = of(model, read_text(rows[0]));
     batch.text.prefix.entry =
         at::zeros({batch.text.prefix.ids.size(0), prefix_time, sample.size(-1)}, sample.options());
     batch.text.rest.entry = at::zeros({std::ssize(rows), rest_time, sample.size(-1)}, sample.options());
@@ -34,10 +41,10 @@ struct TextEntries {
       const auto length = std::ssize(row.prefix);
       batch.text.prefix.entry.select(0, static_cast<std::int64_t>(u))
           .slice(0, prefix_time - length)
-          .copy_(of(model, whole_text(row)).slice(0, 0, length));
+          .copy_(of(model, read_text(row)).slice(0, 0, length));
     }
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      const Tensor tail = of(model, whole_text(rows[r])).slice(0, std::ssize(rows[r].prefix));
+      const Tensor tail = of(model, read_text(rows[r])).slice(0, std::ssize(rows[r].prefix));
       batch.text.rest.entry.select(0, static_cast<std::int64_t>(r))
           .slice(0, 0, std::min(tail.size(0), rest_time))
           .copy_(tail.slice(0, 0, rest_time));

@@ -100,10 +100,11 @@ struct Llama {
     return x;
   }
 
-  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary].
-  Tensor logits(const Tensor& x) const {
-    const Tensor y = model.norm(x);
-    return lm_head.weight.defined() ? lm_head(y) : at::linear(y, model.embed_tokens.weight);
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
+  /// of `tokens` (int64) alone.
+  Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
+    const Tensor& head = lm_head.weight.defined() ? lm_head.weight : model.embed_tokens.weight;
+    return at::linear(model.norm(x), tokens.defined() ? head.index_select(0, tokens) : head);
   }
 
   static Llama init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter = {}) {

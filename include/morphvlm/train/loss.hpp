@@ -11,20 +11,36 @@
 
 namespace morphvlm {
 
-/// Mean cross-entropy of next-token prediction. `hidden` [batch, time, dim] is the model's last layer's
-/// output, `labels` int64 [batch, time] the ids themselves, kIgnoredLabel where not supervised; position t
-/// predicts labels[t + 1]. The vocabulary head runs at supervised positions alone: with short answers it
-/// would otherwise cost more than the layers. HF equivalent: the `loss` of a causal LM, in fp32.
+/// Mean cross-entropy of predicting `targets` int64 [batch, time] from `hidden` [batch, time, dim], the
+/// model's last layer's output at the same positions; kIgnoredLabel where nothing is supervised. The
+/// vocabulary head runs at supervised positions alone: with short answers it would otherwise cost more than
+/// the layers. `candidates` (distinct token ids), if defined, are the only tokens that compete; every target
+/// must be one of them.
 template <class Model>
-Tensor next_token_loss(const Model& model, const Tensor& hidden, const Tensor& labels) {
-  const Tensor targets = labels.slice(1, 1).flatten();
-  const Tensor supervised = targets.ne(kIgnoredLabel).nonzero().squeeze(-1);
+Tensor target_loss(const Model& model, const Tensor& hidden, const Tensor& targets,
+                   const Tensor& candidates = {}) {
+  Tensor wanted = targets.flatten();
+  const Tensor supervised = wanted.ne(kIgnoredLabel).nonzero().squeeze(-1);
   expect(supervised.numel() > 0, "loss: no position of the batch is supervised (all labels are ",
          kIgnoredLabel, ")");
-  const Tensor inputs = hidden.slice(1, 0, -1).flatten(0, 1).index_select(0, supervised);
-  const Tensor logits = model.logits(inputs);
+  wanted = wanted.index_select(0, supervised);
+  if (candidates.defined()) {
+    const Tensor match = wanted.unsqueeze(1).eq(candidates);
+    expect(match.any(1).all().template item<bool>(), "loss: a target is not among the candidates");
+    wanted = match.to(at::kLong).argmax(1);
+  }
+  const Tensor inputs = hidden.flatten(0, 1).index_select(0, supervised);
+  const Tensor logits = model.logits(inputs, candidates);
   return at::cross_entropy_loss(logits.to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat),
-                                targets.index_select(0, supervised));
+                                wanted);
+}
+
+/// target_loss of next-token prediction: `labels` int64 [batch, time] are the ids themselves, kIgnoredLabel
+/// where not supervised; position t predicts labels[t + 1]. HF equivalent: the `loss` of a causal LM, in
+/// fp32.
+template <class Model>
+Tensor next_token_loss(const Model& model, const Tensor& hidden, const Tensor& labels) {
+  return target_loss(model, hidden.slice(1, 0, -1), labels.slice(1, 1));
 }
 
 }  // namespace morphvlm

@@ -106,8 +106,11 @@ struct VLM {
                                L::layer_count(config.language));
   }
 
-  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary].
-  Tensor logits(const Tensor& hidden) const { return lang_encoder.logits(hidden); }
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
+  /// of `tokens` (int64) alone.
+  Tensor logits(const Tensor& hidden, const Tensor& tokens = {}) const {
+    return lang_encoder.logits(hidden, tokens);
+  }
 
   /// pixels [batch, media, 3, S, S], text -> logits [batch, time, vocabulary]; the whole model at once.
   Tensor operator()(const Tensor& pixels, const TextInput& text) const {
