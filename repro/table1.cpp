@@ -146,7 +146,7 @@ PictureCard card(const AokvqaFinetuneResult& r, std::size_t i) {
   out.lines.push_back({"truth", example.answers.front(), {}});
   for (const auto* name : {"pretrained", "finetuned", "blind"}) {
     const auto& p = answered(r, name).predictions[i];
-    out.lines.push_back({name, p.answer, p.score > 0.5});
+    out.lines.push_back({name, p.answer.empty() ? "(nothing)" : p.answer, p.score > 0.5});
   }
   return out;
 }
@@ -226,8 +226,10 @@ Page page_of(const Table1Row& out, const AokvqaFinetune& e, const AokvqaFinetune
        {Paragraph{"The prompt is \"" + e.prompt +
                   "\": the question stands before the picture, so that what depends on "
                   "words alone is computed once for many pictures. The paper's prompt has the picture first. "
-                  "The tower "
-                  "was trained on all training pictures, pre-training used pictures 0 to " +
+                  "A gated block stands before every " +
+                  std::to_string(e.cross_attention.every) +
+                  "th of the 30 layers, adapters from the first such layer on. The tower was trained on all "
+                  "training pictures, pre-training used pictures 0 to " +
                   std::to_string(e.first_part - 1) + ", fine-tuning and control the others."},
         Paragraph{"The image is withheld by leaving out cross-attention; the text is the same.", true},
         origin_table(out.report), Verbatim{out.report.parameters.dump(2)}}});
@@ -257,7 +259,8 @@ Table1Row aokvqa_row(const AokvqaFinetune& e, const std::filesystem::path& basel
       "Gain over the pre-trained model " + gain_text(r, "pretrained", "finetuned") +
       "; over a control that spends the same steps without LoRA " + gain_text(r, "control", "finetuned") +
       ". One seed, another data set and another language model than the paper's" +
-      (over_control.low > 0 ? "." : "; the control shows that LoRA is not what the gain depends on.");
+      (gain.low > 0 && over_control.low <= 0 ? "; the control shows that the gain does not depend on LoRA."
+                                             : ".");
   out.page = page_of(out, e, r);
   return out;
 }
