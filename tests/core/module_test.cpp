@@ -89,7 +89,7 @@ TEST(VisitModules, ReachesAggregatesParentsFirst) {
   Tower t = tower();
   visit_modules(t, [&](const std::string& name, auto&) { found.push_back(name); });
   EXPECT_THAT(found, ElementsAre("", "layers.0", "layers.0.proj", "layers.1", "layers.1.proj",
-                                 "layers.1.extra", "config", "norm"));
+                                 "layers.1.extra", "norm"));
 }
 
 TEST(Matches, AStarIsAnyRunOfCharacters) {
