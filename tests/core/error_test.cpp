@@ -5,17 +5,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "tests/support/message.hpp"
+
 namespace morphvlm {
 namespace {
 
-std::string message_of(const auto& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "(nothing was thrown)";
-}
+using testing::message_of;
 
 TEST(Error, FailStreamsAllPartsIntoOneMessage) {
   const std::string key = "q_proj.weight";

@@ -1,4 +1,5 @@
 #include "morphvlm/core/json.hpp"
+#include "tests/support/message.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,18 +13,10 @@
 namespace morphvlm {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::StartsWith;
-
-std::string message_of(const auto& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "(nothing was thrown)";
-}
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::message_of;
+using ::testing::StartsWith;
 
 std::string nested(int depth) {
   return std::string(static_cast<std::size_t>(depth), '[') +
@@ -60,7 +53,7 @@ TEST(Json, NestingIsLimitedSoThatTheStackCannotOverflow) {
 }
 
 TEST(Json, ReadsAFileAndNamesItInErrors) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "morphvlm_json_test.json";
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "morphvlm_json_test.json";
   std::ofstream(path) << R"({"hidden_size": 576})";
   EXPECT_EQ(read_json(path).at("hidden_size").get<int>(), 576);
   std::ofstream(path) << R"({"hidden_size": )";
@@ -70,7 +63,7 @@ TEST(Json, ReadsAFileAndNamesItInErrors) {
 }
 
 TEST(Json, AFolderIsNotReadAsAFile) {
-  EXPECT_THAT(message_of([] { read_json(testing::TempDir()); }), StartsWith(testing::TempDir()));
+  EXPECT_THAT(message_of([] { read_json(::testing::TempDir()); }), StartsWith(::testing::TempDir()));
 }
 
 TEST(JsonGet, ConvertsToTheTypeAskedFor) {
