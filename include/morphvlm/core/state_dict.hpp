@@ -63,6 +63,17 @@ inline void assign(Tensor& parameter, const Tensor& value) {
   }
 }
 
+// Assigns every entry of `dict` to the parameter of its name; other parameters stay. The dict has been
+// checked.
+template <class M>
+void assign_all(M& module, const StateDict& dict) {
+  std::unordered_map<std::string, const Tensor*> found;
+  for (const auto& [name, t] : dict) found.emplace(name, &t);
+  visit(module, [&](const std::string& name, Tensor& t) {
+    if (auto it = found.find(name); it != found.end()) assign(t, *it->second);
+  });
+}
+
 }  // namespace detail
 
 /// The report as one text, led by `where`.
@@ -106,11 +117,7 @@ void load_state_dict(M& module, const StateDict& dict, std::string_view where,
                      std::string_view pattern = "*") {
   const LoadReport report = check_state_dict(module, dict, pattern);
   if (!report.clean()) fail(to_string(report, where));
-  std::unordered_map<std::string, const Tensor*> found;
-  for (const auto& [name, t] : dict) found.emplace(name, &t);
-  visit(module, [&](const std::string& name, Tensor& t) {
-    if (matches(name, pattern)) detail::assign(t, *found.at(name));
-  });
+  detail::assign_all(module, dict);
 }
 
 /// A copy of `dict` with its floating tensors in `dtype`.

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "morphvlm/core/config.hpp"
@@ -78,11 +77,7 @@ void load_adapter(Model& model, const std::filesystem::path& folder) {
   });
   if (!report.clean()) fail(to_string(report, path.string()));
   if (has_adapters) detail::expect_same_adapter(to_json(model.config.adapter), about, where);
-  std::unordered_map<std::string, const Tensor*> found;
-  for (const auto& [name, t] : dict) found.emplace(name, &t);
-  visit(model, [&](const std::string& name, Tensor& t) {
-    if (auto it = found.find(name); it != found.end()) detail::assign(t, *it->second);
-  });
+  detail::assign_all(model, dict);
 }
 
 }  // namespace morphvlm
