@@ -1,6 +1,7 @@
 // The README's program is the one that is compiled and run.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -8,7 +9,7 @@
 namespace {
 
 std::string text_of(const std::string& name) {
-  std::ifstream in(std::string(MORPHVLM_SOURCE_DIR) + "/" + name);
+  std::ifstream in(std::filesystem::path(MORPHVLM_SOURCE_DIR) / name);
   EXPECT_TRUE(in.good()) << name;
   std::ostringstream out;
   out << in.rdbuf();
