@@ -44,10 +44,11 @@ TEST_F(SmolLm2, LogitsAndNextTokensAreTheReferences) {
   const std::int64_t stride = golden.at("vocabulary_stride");
   std::vector<Tensor> rows;
   for (const auto& prompt : golden.at("prompts")) {
-    const Tensor x =
-        model.embed(at::tensor(prompt.at("ids").get<std::vector<std::int64_t>>(), at::kLong).unsqueeze(0));
+    const Tensor ids =
+        at::tensor(prompt.at("ids").get<std::vector<std::int64_t>>(), at::kLong).unsqueeze(0);
+    const DecoderContext context = model.context(ids, {}, nullptr);
     const Tensor hidden =
-        model.layers(x, model.context(x, {}, nullptr), nullptr, NoHook{}, 0, config.num_hidden_layers);
+        model.layers(model.embed(ids, context), context, nullptr, NoHook{}, 0, config.num_hidden_layers);
     const Tensor logits = model.logits(hidden.select(1, hidden.size(1) - 1)).squeeze(0);
     EXPECT_EQ(logits.argmax().item<std::int64_t>(), prompt.at("next").get<std::int64_t>())
         << prompt.at("text");

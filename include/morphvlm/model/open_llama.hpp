@@ -76,17 +76,19 @@ struct Llama {
   Linear<> lm_head = {};  ///< no weight where the head is tied to the embedding
   LlamaConfig config = {};
 
-  /// ids int64 [batch, time] -> [batch, time, dim]
-  Tensor embed(const Tensor& ids) const { return model.embed_tokens(ids); }
-
-  /// Mask and rotary table for new tokens x [batch, time, dim] behind what `cache` holds. `attention_mask`
-  /// covers cache and new tokens and may be undefined.
-  DecoderContext context(const Tensor& x, const Tensor& attention_mask, const KvCache* cache) const {
-    const auto past = cache ? cache->length() : 0, time = x.size(1);
-    const Tensor positions = token_positions(past, time, attention_mask, x.device());
-    return {.mask = causal_mask(past, time, attention_mask, x.device()),
-            .rope = rope_table(positions, config.attention().head_dim, config.rope_theta, x.scalar_type())};
+  /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
+  /// `attention_mask` covers cache and new tokens and may be undefined.
+  DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
+    const auto past = cache ? cache->length() : 0, time = ids.size(1);
+    const Tensor positions = token_positions(past, time, attention_mask, ids.device());
+    return {.mask = causal_mask(past, time, attention_mask, ids.device()),
+            .rope = rope_table(positions, config.attention().head_dim, config.rope_theta,
+                               model.embed_tokens.weight.scalar_type()),
+            .positions = positions};
   }
+
+  /// ids int64 [batch, time] -> [batch, time, dim]
+  Tensor embed(const Tensor& ids, const DecoderContext&) const { return model.embed_tokens(ids); }
 
   /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
   template <class Hook>

@@ -38,8 +38,8 @@ concept LanguageModel = requires(const typename L::template Module<NoAdapter>& m
   {L::template Module<NoAdapter>::init(config, init, NoAdapter::Config{})};
   { L::hidden_dim(config) } -> std::convertible_to<std::int64_t>;
   { L::layer_count(config) } -> std::convertible_to<std::int64_t>;
-  { module.embed(x) } -> std::convertible_to<Tensor>;
   { module.context(x, x, cache) } -> std::same_as<DecoderContext>;
+  { module.embed(x, context) } -> std::convertible_to<Tensor>;
   { module.layers(x, context, cache, hook, std::int64_t{}, std::int64_t{}) } -> std::convertible_to<Tensor>;
   { module.logits(x) } -> std::convertible_to<Tensor>;
 };

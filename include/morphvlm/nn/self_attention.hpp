@@ -22,8 +22,9 @@ struct SelfAttentionConfig {
 
 /// What the layers of one forward pass share.
 struct DecoderContext {
-  Tensor mask = {};  ///< see causal_mask
-  RopeTable rope = {};
+  Tensor mask = {};       ///< bool, see causal_mask, or floating, added to the scores (ALiBi)
+  RopeTable rope = {};    ///< of models with rotary positions
+  Tensor positions = {};  ///< int64 [batch or 1, time], see token_positions
 };
 
 /// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.

@@ -17,6 +17,9 @@ struct TextInput {
   Tensor ids = {};             ///< int64 [batch, time]
   Tensor attention_mask = {};  ///< [batch, cached + time], 1 = token, 0 = padding; undefined: all tokens
   Tensor entry = {};           ///< `VLM::below` of these ids, if it is known already; else undefined
+  /// Leaves the gated blocks out whole, feed-forward and all: how Multimodal-GPT reads batches without images.
+  /// OpenFlamingo's gated feed-forward applies to text without an image too, so this is a choice.
+  bool without_gated_blocks = false;
 };
 
 /// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many
@@ -79,8 +82,8 @@ struct VLM {
   /// and no gated block changes, so it can be kept per text while the layers below are frozen. With a cache,
   /// those layers' keys and values are kept in it, so that decoding can go on from there.
   Tensor below(const TextInput& text, VlmCache* cache = nullptr) const {
-    const Tensor x = lang_encoder.embed(text.ids);
-    return lang_encoder.layers(x, lang_encoder.context(x, text.attention_mask, nullptr),
+    const DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, nullptr);
+    return lang_encoder.layers(lang_encoder.embed(text.ids, context), context,
                                cache ? &cache->text : nullptr, NoHook{}, 0, first_gated_layer());
   }
 
@@ -91,13 +94,13 @@ struct VLM {
   Tensor hidden(const TextInput& text, const Tensor& latents, VlmCache* cache = nullptr) const {
     KvCache* text_cache = cache ? &cache->text : nullptr;
     const bool skip = text.entry.defined();
-    const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids);
-    const DecoderContext context = lang_encoder.context(x, text.attention_mask, text_cache);
+    const DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, text_cache);
+    const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids, context);
     VlmCache local;
     VlmCache& state = cache ? *cache : local;
     const MediaMask mask = read_media(text.ids, latents, state);
     auto see = [&](std::int64_t layer, const Tensor& h) {
-      if ((layer + 1) % config.cross_attention.every != 0) return h;
+      if (text.without_gated_blocks || (layer + 1) % config.cross_attention.every != 0) return h;
       const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
       if (state.media.empty()) return gated_cross_attn[block].feed_forward(h);
       return gated_cross_attn[block](h, state.media[block], mask);
