@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,6 +59,14 @@ inline Check judge(std::string what, bool passed, std::string detail) {
 inline Check exactly(std::string what, std::int64_t measured, std::int64_t expected) {
   return detail::judge(std::move(what), measured == expected,
                        "expected " + with_commas(expected) + ", measured " + with_commas(measured));
+}
+
+/// For deviations: no more than `limit`. A NaN fails.
+inline Check at_most(std::string what, double measured, double limit) {
+  std::ostringstream text;
+  text.precision(3);
+  text << "at most " << limit << ", measured " << measured;
+  return detail::judge(std::move(what), measured <= limit, text.str());
 }
 
 /// For accuracies: within `tolerance` of `expected`, on either side. A NaN fails.

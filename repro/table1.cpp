@@ -195,7 +195,7 @@ Figure accuracy_bars(const Report& report, const AokvqaFinetuneResult& r) {
           "which tell more than these."};
 }
 
-Page page_of(const Table1Row& out, const AokvqaFinetune& e, const AokvqaFinetuneResult& r) {
+Page page_of(const RowResult& out, const AokvqaFinetune& e, const AokvqaFinetuneResult& r) {
   Page page{.title = "Does fine-tuning with LoRA help? Row T1.aokvqa at mini scale",
             .lead =
                 "SmolLM2-135M (real weights, frozen) learns to see through a perceiver and gated "
@@ -211,12 +211,7 @@ Page page_of(const Table1Row& out, const AokvqaFinetune& e, const AokvqaFinetune
         Paragraph{"Verdict on the paper's claim: " + std::string(to_string(out.row.verdict)) + ". " +
                   out.row.evidence},
         out.table, Figures{{accuracy_bars(out.report, r)}}}});
-  Table checks{.title = "Checks of our own numbers",
-               .columns = {"check", "outcome", "detail"},
-               .align = {Align::left, Align::left, Align::left}};
-  for (const auto& c : out.row.checks)
-    checks.rows.push_back({c.what, std::string(to_string(c.outcome)), c.detail});
-  page.sections.push_back({"Checks", {checks}});
+  page.sections.push_back({"Checks", {checks_table(out.row)}});
   page.sections.push_back({"Pictures, questions, answers", {gallery(r)}});
   Figures curves;
   for (const auto& t : r.trained) curves.items.push_back(loss_curve(t));
@@ -238,9 +233,9 @@ Page page_of(const Table1Row& out, const AokvqaFinetune& e, const AokvqaFinetune
 
 }  // namespace
 
-Table1Row aokvqa_row(const AokvqaFinetune& e, const std::filesystem::path& baselines) {
+RowResult aokvqa_row(const AokvqaFinetune& e, const std::filesystem::path& baselines) {
   const auto r = experiments::run(e);
-  Table1Row out{
+  RowResult out{
       .row = {.id = "T1.aokvqa", .claim = "fine-tuning on A-OKVQA lifts VQAv2 accuracy from 38.2 to 46.1"},
       .report = report_of(e, r),
       .table = accuracy_table(r)};

@@ -4,19 +4,11 @@
 #include <filesystem>
 
 #include "experiments/aokvqa_finetune.hpp"
-#include "repro/claims.hpp"
+#include "repro/suite.hpp"
 
 namespace morphvlm::repro {
 
-/// Row T1.aokvqa and everything that is shown of it.
-struct Table1Row {
-  Row row = {};
-  Report report = {};
-  Table table = {};
-  Page page = {};
-};
-
 /// Runs T1.aokvqa at mini scale. `baselines` holds t1_mini.json with every recorded seed.
-Table1Row aokvqa_row(const experiments::AokvqaFinetune& experiment, const std::filesystem::path& baselines);
+RowResult aokvqa_row(const experiments::AokvqaFinetune& experiment, const std::filesystem::path& baselines);
 
 }  // namespace morphvlm::repro
