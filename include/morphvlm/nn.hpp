@@ -2,6 +2,7 @@
 #pragma once
 
 #include "morphvlm/nn/activation.hpp"
+#include "morphvlm/nn/alibi.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"

@@ -63,6 +63,21 @@ inline std::string openflamingo_key(std::string key, std::string_view layers_pat
   return key;
 }
 
+/// The key that transformers' MPT (and MosaicML's later checkpoints) uses for our `key`.
+inline std::string hf_mpt_key(std::string key) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> parts{
+      {{".ln_1.", ".norm_1."},
+       {".ln_2.", ".norm_2."},
+       {".mlp.mlp_up.", ".ffn.up_proj."},
+       {".mlp.mlp_down.", ".ffn.down_proj."},
+       {".ln_f.", ".norm_f."}}};
+  if (key.find("transformer.blocks.") == std::string::npos &&
+      key.find("transformer.ln_f.") == std::string::npos)
+    return key;
+  for (const auto& [ours, theirs] : parts) detail::replace_once(key, ours, theirs);
+  return key;
+}
+
 /// Renames the entries of `dict` from another spelling to `module`'s own, where `theirs(our key)` tells that
 /// spelling. Keys that the module does not have stay as they are, for the strict loader to report.
 template <class M, class F>

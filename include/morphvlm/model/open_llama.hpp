@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
@@ -94,19 +95,20 @@ struct Llama {
   template <class Hook>
   Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer,
                 std::int64_t first, std::int64_t last) const {
-    if (cache && cache->layers.empty()) cache->layers.resize(model.layers.size());
-    for (auto i = first; i < last; ++i) {
-      const auto index = static_cast<std::size_t>(i);
-      x = model.layers[index](before_layer(i, x), context, cache ? &cache->layers[index] : nullptr);
-    }
-    return x;
+    return run_layers(model.layers, std::move(x), context, cache, before_layer, first, last);
   }
 
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.
   Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
     const Tensor& head = lm_head.weight.defined() ? lm_head.weight : model.embed_tokens.weight;
-    return at::linear(model.norm(x), tokens.defined() ? head.index_select(0, tokens) : head);
+    return head_logits(model.norm(x), head, tokens);
+  }
+
+  /// The tables with a row for each token: embedding, and the head if it is untied.
+  std::vector<Tensor*> token_tables() {
+    if (!lm_head.weight.defined()) return {&model.embed_tokens.weight};
+    return {&model.embed_tokens.weight, &lm_head.weight};
   }
 
   static Llama init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter = {}) {

@@ -1,7 +1,10 @@
 // Sizes of published models.
 #pragma once
 
+#include "morphvlm/model/bio_gpt.hpp"
 #include "morphvlm/model/clip_vit.hpp"
+#include "morphvlm/model/gpt_neox.hpp"
+#include "morphvlm/model/mpt.hpp"
 #include "morphvlm/model/open_llama.hpp"
 #include "morphvlm/model/perceiver.hpp"
 
@@ -15,6 +18,30 @@ inline constexpr PerceiverConfig openflamingo_perceiver{};
 
 /// OpenLLaMA-3B: 3,426,473,600 parameters.
 inline constexpr LlamaConfig open_llama_3b{};
+
+/// LLaMA-7B (Multimodal-GPT): 6,738,415,616 parameters.
+inline constexpr LlamaConfig llama_7b{
+    .hidden_size = 4096, .intermediate_size = 11008, .num_hidden_layers = 32, .num_attention_heads = 32};
+
+/// MPT-1B-RedPajama-200b (OpenFlamingo-3B): 1,311,442,944 parameters.
+inline constexpr MptConfig mpt_1b_redpajama{};
+
+/// MPT-7B (OpenFlamingo-9B): 6,649,286,656 parameters.
+inline constexpr MptConfig mpt_7b{.d_model = 4096, .n_layers = 32, .n_heads = 32, .attn_qk_ln = false};
+
+/// RedPajama-INCITE-3B (OpenFlamingo-4B): 2,775,864,320 parameters.
+inline constexpr GptNeoXConfig redpajama_incite_3b{};
+
+/// BioGPT-Large: 1,571,188,800 parameters.
+inline constexpr BioGptConfig biogpt_large{};
+
+/// BioGPT: 346,763,264 parameters.
+inline constexpr BioGptConfig biogpt{.vocab_size = 42384,
+                                     .hidden_size = 1024,
+                                     .num_hidden_layers = 24,
+                                     .num_attention_heads = 16,
+                                     .intermediate_size = 4096,
+                                     .max_position_embeddings = 1024};
 
 /// SmolLM2-135M: 134,515,008 parameters.
 inline constexpr LlamaConfig smollm2_135m{.vocab_size = 49152,

@@ -2,8 +2,11 @@
 // (sizes) and a Module (the aggregate of parameters).
 #pragma once
 
+#include <ATen/ops/linear.h>
+
 #include <concepts>
 #include <cstdint>
+#include <vector>
 
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
@@ -42,7 +45,27 @@ concept LanguageModel = requires(const typename L::template Module<NoAdapter>& m
   { module.embed(x, context) } -> std::convertible_to<Tensor>;
   { module.layers(x, context, cache, hook, std::int64_t{}, std::int64_t{}) } -> std::convertible_to<Tensor>;
   { module.logits(x) } -> std::convertible_to<Tensor>;
+  { module.config } -> std::convertible_to<typename L::Config>;
 };
+
+/// Runs a decoder's layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is
+/// extended.
+template <class Layer, class Hook>
+Tensor run_layers(const std::vector<Layer>& layers, Tensor x, const DecoderContext& context, KvCache* cache,
+                  Hook&& before_layer, std::int64_t first, std::int64_t last) {
+  if (cache && cache->layers.empty()) cache->layers.resize(layers.size());
+  for (auto i = first; i < last; ++i) {
+    const auto index = static_cast<std::size_t>(i);
+    x = layers[index](before_layer(i, x), context, cache ? &cache->layers[index] : nullptr);
+  }
+  return x;
+}
+
+/// Logits of normed activations x [..., dim] by the rows of `head` [vocabulary, dim], or by those of `tokens`
+/// (int64 [n]) alone.
+inline Tensor head_logits(const Tensor& x, const Tensor& head, const Tensor& tokens) {
+  return at::linear(x, (tokens.defined() ? head.index_select(0, tokens) : head).to(x.scalar_type()));
+}
 
 /// The hook of a plain language model: the layer's input goes in as it is.
 struct NoHook {

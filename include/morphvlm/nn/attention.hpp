@@ -30,8 +30,8 @@ inline Tensor repeat_heads(const Tensor& x, std::int64_t heads) {
 }  // namespace detail
 
 /// softmax(q k^T / sqrt(d)) v for q [b, heads, t, d] and k, v [b, kv_heads, s, d]; kv_heads divides heads.
-/// `mask` is undefined (all attend) or bool, broadcastable to [b, heads, t, s], true where attention is
-/// allowed; a row that may attend to nothing is the caller's to avoid.
+/// `mask` is undefined (all attend), or broadcastable to [b, heads, t, s]: bool, true where attention is
+/// allowed, or floating, added to the scores. A row that may attend to nothing is the caller's to avoid.
 inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
   const auto heads = q.size(1);
   // LibTorch's 16-bit attention on CPU has a backward pass several times slower than fp32's.
@@ -39,7 +39,8 @@ inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Te
   const auto dtype = widen ? at::kFloat : q.scalar_type();
   const auto keys = detail::repeat_heads(k.to(dtype), heads),
              values = detail::repeat_heads(v.to(dtype), heads);
-  const std::optional<Tensor> attention_mask = mask.defined() ? std::optional(mask) : std::nullopt;
+  std::optional<Tensor> attention_mask;
+  if (mask.defined()) attention_mask = mask.is_floating_point() ? mask.to(dtype) : mask;
   return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());
 }
 

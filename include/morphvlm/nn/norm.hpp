@@ -24,8 +24,10 @@ struct LayerNorm {
   }
 
   /// Ones and zeros.
-  static LayerNorm init(std::int64_t dim, const Init& init, double eps = 1e-5) {
-    return {.weight = at::ones({dim}, init.options), .bias = at::zeros({dim}, init.options), .eps = eps};
+  static LayerNorm init(std::int64_t dim, const Init& init, double eps = 1e-5, bool with_bias = true) {
+    return {.weight = at::ones({dim}, init.options),
+            .bias = with_bias ? at::zeros({dim}, init.options) : Tensor{},
+            .eps = eps};
   }
 };
 

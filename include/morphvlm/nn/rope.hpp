@@ -29,8 +29,13 @@ inline RopeTable rope_table(const Tensor& positions, std::int64_t head_dim, doub
   return {.cos = angle.cos().to(dtype), .sin = angle.sin().to(dtype)};
 }
 
-/// Rotates x [batch, heads, time, head_dim] by the table's angles.
+/// Rotates x [batch, heads, time, head_dim] by the table's angles. A table for fewer dimensions leaves the
+/// others as they are (GPT-NeoX's rotary_pct).
 inline Tensor apply_rope(const Tensor& x, const RopeTable& table) {
+  const auto rotated = table.cos.size(-1);
+  if (rotated < x.size(-1)) {
+    return at::cat({apply_rope(x.slice(-1, 0, rotated), table), x.slice(-1, rotated)}, -1);
+  }
   const auto halves = x.chunk(2, -1);
   return x.mul(table.cos).add(at::cat({halves[1].neg(), halves[0]}, -1).mul(table.sin));
 }

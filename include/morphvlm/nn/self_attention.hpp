@@ -1,4 +1,4 @@
-// Causal self-attention with rotary positions and grouped queries.
+// Causal self-attention with rotary positions and grouped queries, and what other decoders share with it.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,18 @@ struct DecoderContext {
   Tensor positions = {};  ///< int64 [batch or 1, time], see token_positions
 };
 
+/// Attention of new queries q [batch, heads, time, d] over what the cache holds and the new keys and values,
+/// by which the cache is extended; heads joined: [batch, time, heads * d].
+inline Tensor attend_causal(const Tensor& q, Tensor k, Tensor v, const DecoderContext& context,
+                            LayerCache* cache) {
+  if (cache) {
+    cache->append(k, v);
+    k = cache->k;
+    v = cache->v;
+  }
+  return join_heads(attend(q, k, v, context.mask));
+}
+
 /// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.
 template <AdapterPolicy P = NoAdapter>
 struct SelfAttention {
@@ -37,14 +49,8 @@ struct SelfAttention {
   /// x [batch, time, dim] -> [batch, time, dim]. With a cache, attends to what it holds and extends it.
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache = nullptr) const {
     const Tensor q = apply_rope(split_heads(q_proj(x), heads), context.rope);
-    Tensor k = apply_rope(split_heads(k_proj(x), kv_heads), context.rope);
-    Tensor v = split_heads(v_proj(x), kv_heads);
-    if (cache) {
-      cache->append(k, v);
-      k = cache->k;
-      v = cache->v;
-    }
-    return o_proj(join_heads(attend(q, k, v, context.mask)));
+    const Tensor k = apply_rope(split_heads(k_proj(x), kv_heads), context.rope);
+    return o_proj(attend_causal(q, k, split_heads(v_proj(x), kv_heads), context, cache));
   }
 
   static SelfAttention init(const SelfAttentionConfig& c, const Init& init,

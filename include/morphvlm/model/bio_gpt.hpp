@@ -1,0 +1,156 @@
+// BioGPT decoders (Luo et al. 2022): learned positions, scaled embeddings, biased projections. Field names
+// are the keys of HF checkpoints; the tied `output_projection.weight` is not stored twice. Dropout is not
+// applied.
+#pragma once
+
+#include <ATen/ops/gelu.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/model/roles.hpp"
+#include "morphvlm/nn/causal_mask.hpp"
+#include "morphvlm/nn/embedding.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/self_attention.hpp"
+
+namespace morphvlm {
+
+/// Sizes of a BioGPT, by HF's names. Defaults: BioGPT-Large. Its config.json says layer_norm_eps 1e-12, which
+/// HF's model ignores; so does this one (1e-5).
+struct BioGptConfig {
+  std::int64_t vocab_size = 57717;
+  std::int64_t hidden_size = 1600;
+  std::int64_t num_hidden_layers = 48;
+  std::int64_t num_attention_heads = 25;
+  std::int64_t intermediate_size = 6400;
+  std::int64_t max_position_embeddings = 2048;
+  bool scale_embedding = true;  ///< by sqrt(hidden_size)
+};
+
+/// HF equivalent: `BioGptAttention`.
+template <AdapterPolicy P>
+struct BioGptAttention {
+  using Proj = Linear<On<P, SelfAttn>>;
+  Proj k_proj = {}, v_proj = {}, q_proj = {}, out_proj = {};
+  std::int64_t heads = 0;
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const auto head = [&](const Proj& proj) { return split_heads(proj(x), heads); };
+    return out_proj(attend_causal(head(q_proj), head(k_proj), head(v_proj), context, cache));
+  }
+};
+
+/// HF equivalent: `BioGptDecoderLayer`; exact GELU.
+template <AdapterPolicy P>
+struct BioGptLayer {
+  using Proj = Linear<On<P, Mlp>>;
+  BioGptAttention<P> self_attn = {};
+  LayerNorm self_attn_layer_norm = {};
+  Proj fc1 = {}, fc2 = {};
+  LayerNorm final_layer_norm = {};
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const Tensor y = x.add(self_attn(self_attn_layer_norm(x), context, cache));
+    return y.add(fc2(at::gelu(fc1(final_layer_norm(y)))));
+  }
+
+  static BioGptLayer init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter) {
+    const auto d = c.hidden_size;
+    const auto attention = [&] { return BioGptAttention<P>::Proj::init(d, d, true, init, adapter); };
+    return {.self_attn = {.k_proj = attention(),
+                          .v_proj = attention(),
+                          .q_proj = attention(),
+                          .out_proj = attention(),
+                          .heads = c.num_attention_heads},
+            .self_attn_layer_norm = LayerNorm::init(d, init),
+            .fc1 = Proj::init(d, c.intermediate_size, true, init, adapter),
+            .fc2 = Proj::init(c.intermediate_size, d, true, init, adapter),
+            .final_layer_norm = LayerNorm::init(d, init)};
+  }
+};
+
+/// Everything there is: the head is tied to the embedding.
+template <AdapterPolicy P>
+struct BioGptTrunk {
+  Embedding embed_tokens = {};
+  Embedding embed_positions = {};  ///< [2 + max_position_embeddings, dim]: position p is row p + 2
+  std::vector<BioGptLayer<P>> layers = {};
+  LayerNorm layer_norm = {};
+};
+
+/// HF equivalent: `BioGptForCausalLM`.
+template <AdapterPolicy P>
+struct BioGpt {
+  static constexpr std::int64_t position_offset = 2;
+  BioGptTrunk<P> biogpt = {};
+  BioGptConfig config = {};
+
+  /// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
+  /// cache and new tokens and may be undefined. Padding stands at -1, as in HF's model. Error: more positions
+  /// than the model has.
+  DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
+    const auto past = cache ? cache->length() : 0, time = ids.size(1);
+    expect(past + time <= config.max_position_embeddings, "BioGPT: expected at most ",
+           config.max_position_embeddings, " positions, found ", past + time);
+    Tensor positions = token_positions(past, time, attention_mask, ids.device());
+    if (attention_mask.defined()) positions = positions.masked_fill(attention_mask.slice(1, past).eq(0), -1);
+    return {.mask = causal_mask(past, time, attention_mask, ids.device()), .positions = positions};
+  }
+
+  /// ids int64 [batch, time] -> [batch, time, dim], positions included
+  Tensor embed(const Tensor& ids, const DecoderContext& context) const {
+    const Tensor words = biogpt.embed_tokens(ids);
+    const double scale = config.scale_embedding ? std::sqrt(static_cast<double>(config.hidden_size)) : 1.0;
+    return words.mul(scale).add(biogpt.embed_positions(context.positions.add(position_offset)));
+  }
+
+  /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
+  template <class Hook>
+  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer,
+                std::int64_t first, std::int64_t last) const {
+    return run_layers(biogpt.layers, std::move(x), context, cache, before_layer, first, last);
+  }
+
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
+  /// of `tokens` (int64) alone.
+  Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
+    return head_logits(biogpt.layer_norm(x), biogpt.embed_tokens.weight, tokens);
+  }
+
+  /// The tables with a row for each token.
+  std::vector<Tensor*> token_tables() { return {&biogpt.embed_tokens.weight}; }
+
+  static BioGpt init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+    expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0,
+           "BioGPT: ", c.num_attention_heads, " heads do not divide width ", c.hidden_size);
+    BioGpt m{.biogpt = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
+                        .embed_positions =
+                            Embedding::init(c.max_position_embeddings + position_offset, c.hidden_size, init),
+                        .layer_norm = LayerNorm::init(c.hidden_size, init)},
+             .config = c};
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
+      m.biogpt.layers.push_back(BioGptLayer<P>::init(c, init, adapter));
+    return m;
+  }
+};
+
+/// BioGPT as a language model.
+struct BioGPT {
+  using Config = BioGptConfig;
+  template <AdapterPolicy P>
+  using Module = BioGpt<P>;
+  /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
+  static constexpr std::string_view layers_path = "biogpt.layers";
+  static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
+};
+
+}  // namespace morphvlm

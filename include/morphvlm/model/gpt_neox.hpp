@@ -1,0 +1,171 @@
+// GPT-NeoX decoders (Black et al. 2022): GPT-NeoX-20B, Pythia, RedPajama-INCITE. Field names are the keys of
+// HF checkpoints.
+#pragma once
+
+#include <ATen/ops/gelu.h>
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/model/roles.hpp"
+#include "morphvlm/nn/causal_mask.hpp"
+#include "morphvlm/nn/embedding.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/self_attention.hpp"
+
+namespace morphvlm {
+
+/// Sizes of a GPT-NeoX, by HF's names. Defaults: RedPajama-INCITE-3B.
+struct GptNeoXConfig {
+  std::int64_t vocab_size = 50432;
+  std::int64_t hidden_size = 2560;
+  std::int64_t num_hidden_layers = 32;
+  std::int64_t num_attention_heads = 32;
+  std::int64_t intermediate_size = 10240;
+  std::int64_t max_position_embeddings = 2048;
+  double rotary_pct = 1.0;  ///< share of a head's dimensions that is rotated
+  double rotary_emb_base = 10000;
+  double layer_norm_eps = 1e-5;
+  bool use_parallel_residual = false;  ///< attention and feed-forward read the same x
+  bool tie_word_embeddings = false;
+
+  /// Rotated dimensions of a head.
+  std::int64_t rotary_dim() const {
+    return static_cast<std::int64_t>(static_cast<double>(hidden_size / num_attention_heads) * rotary_pct);
+  }
+};
+
+/// HF equivalent: `GPTNeoXAttention`; q, k, v of one head lie together in the fused projection.
+template <AdapterPolicy P>
+struct GptNeoXAttention {
+  using Proj = Linear<On<P, SelfAttn>>;
+  Proj query_key_value = {};
+  Proj dense = {};
+  std::int64_t heads = 0;
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const auto qkv = split_heads(query_key_value(x), heads).chunk(3, -1);
+    return dense(attend_causal(apply_rope(qkv[0], context.rope), apply_rope(qkv[1], context.rope), qkv[2],
+                               context, cache));
+  }
+};
+
+/// HF equivalent: `GPTNeoXMLP`, exact GELU.
+template <AdapterPolicy P>
+struct GptNeoXMlp {
+  using Proj = Linear<On<P, Mlp>>;
+  Proj dense_h_to_4h = {}, dense_4h_to_h = {};
+
+  /// [..., dim] -> [..., dim]
+  Tensor operator()(const Tensor& x) const { return dense_4h_to_h(at::gelu(dense_h_to_4h(x))); }
+};
+
+/// HF equivalent: `GPTNeoXLayer`.
+template <AdapterPolicy P>
+struct GptNeoXLayer {
+  LayerNorm input_layernorm = {}, post_attention_layernorm = {};
+  GptNeoXAttention<P> attention = {};
+  GptNeoXMlp<P> mlp = {};
+  bool parallel = false;
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const Tensor y = x.add(attention(input_layernorm(x), context, cache));
+    return y.add(mlp(post_attention_layernorm(parallel ? x : y)));
+  }
+
+  static GptNeoXLayer init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter) {
+    const auto d = c.hidden_size;
+    using Attention = typename GptNeoXAttention<P>::Proj;
+    using Up = typename GptNeoXMlp<P>::Proj;
+    return {.input_layernorm = LayerNorm::init(d, init, c.layer_norm_eps),
+            .post_attention_layernorm = LayerNorm::init(d, init, c.layer_norm_eps),
+            .attention = {.query_key_value = Attention::init(d, 3 * d, true, init, adapter),
+                          .dense = Attention::init(d, d, true, init, adapter),
+                          .heads = c.num_attention_heads},
+            .mlp = {.dense_h_to_4h = Up::init(d, c.intermediate_size, true, init, adapter),
+                    .dense_4h_to_h = Up::init(c.intermediate_size, d, true, init, adapter)},
+            .parallel = c.use_parallel_residual};
+  }
+};
+
+/// Everything below the head, a level of its own because the checkpoint's keys have it.
+template <AdapterPolicy P>
+struct GptNeoXTrunk {
+  Embedding embed_in = {};
+  std::vector<GptNeoXLayer<P>> layers = {};
+  LayerNorm final_layer_norm = {};
+};
+
+/// HF equivalent: `GPTNeoXForCausalLM`.
+template <AdapterPolicy P>
+struct GptNeoX {
+  GptNeoXTrunk<P> gpt_neox = {};
+  Linear<> embed_out = {};  ///< no weight where the head is tied to the embedding
+  GptNeoXConfig config = {};
+
+  /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
+  /// `attention_mask` covers cache and new tokens and may be undefined.
+  DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
+    const auto past = cache ? cache->length() : 0, time = ids.size(1);
+    const Tensor positions = token_positions(past, time, attention_mask, ids.device());
+    return {.mask = causal_mask(past, time, attention_mask, ids.device()),
+            .rope = rope_table(positions, config.rotary_dim(), config.rotary_emb_base,
+                               gpt_neox.embed_in.weight.scalar_type()),
+            .positions = positions};
+  }
+
+  /// ids int64 [batch, time] -> [batch, time, dim]
+  Tensor embed(const Tensor& ids, const DecoderContext&) const { return gpt_neox.embed_in(ids); }
+
+  /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
+  template <class Hook>
+  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer,
+                std::int64_t first, std::int64_t last) const {
+    return run_layers(gpt_neox.layers, std::move(x), context, cache, before_layer, first, last);
+  }
+
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
+  /// of `tokens` (int64) alone.
+  Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
+    const Tensor& head = embed_out.weight.defined() ? embed_out.weight : gpt_neox.embed_in.weight;
+    return head_logits(gpt_neox.final_layer_norm(x), head, tokens);
+  }
+
+  /// The tables with a row for each token: embedding, and the head if it is untied.
+  std::vector<Tensor*> token_tables() {
+    if (!embed_out.weight.defined()) return {&gpt_neox.embed_in.weight};
+    return {&gpt_neox.embed_in.weight, &embed_out.weight};
+  }
+
+  static GptNeoX init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+    expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0 && c.rotary_dim() % 2 == 0,
+           "GPT-NeoX: ", c.num_attention_heads, " heads over width ", c.hidden_size, ", ", c.rotary_dim(),
+           " dimensions rotated: heads must divide the width, and an even number be rotated");
+    GptNeoX m{.gpt_neox = {.embed_in = Embedding::init(c.vocab_size, c.hidden_size, init),
+                           .final_layer_norm = LayerNorm::init(c.hidden_size, init, c.layer_norm_eps)},
+              .config = c};
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
+      m.gpt_neox.layers.push_back(GptNeoXLayer<P>::init(c, init, adapter));
+    if (!c.tie_word_embeddings) m.embed_out = Linear<>::init(c.hidden_size, c.vocab_size, false, init);
+    return m;
+  }
+};
+
+/// GPT-NeoX as a language model.
+struct GPTNeoX {
+  using Config = GptNeoXConfig;
+  template <AdapterPolicy P>
+  using Module = GptNeoX<P>;
+  /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
+  static constexpr std::string_view layers_path = "gpt_neox.layers";
+  static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
+};
+
+}  // namespace morphvlm

@@ -1,0 +1,171 @@
+// MPT decoders (MosaicML 2023): ALiBi positions, no biases. Field names are the keys of MPT-1B-RedPajama's
+// checkpoint; other MPT checkpoints name the same parts otherwise (io/keys.hpp).
+#pragma once
+
+#include <ATen/ops/gelu.h>
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/model/roles.hpp"
+#include "morphvlm/nn/alibi.hpp"
+#include "morphvlm/nn/causal_mask.hpp"
+#include "morphvlm/nn/embedding.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/self_attention.hpp"
+
+namespace morphvlm {
+
+/// Sizes of an MPT, by MosaicML's names. Defaults: MPT-1B-RedPajama-200b.
+struct MptConfig {
+  std::int64_t vocab_size = 50432;
+  std::int64_t d_model = 2048;
+  std::int64_t n_layers = 24;
+  std::int64_t n_heads = 16;
+  std::int64_t mlp_ratio = 4;
+  std::int64_t max_seq_len = 2048;
+  bool attn_qk_ln = true;  ///< LayerNorm over all of q and of k, before the heads are split
+  double alibi_bias_max = 8;
+  double layer_norm_epsilon = 1e-5;
+};
+
+/// Self-attention with one fused projection: q, k, v.
+template <AdapterPolicy P>
+struct MptAttention {
+  using Proj = Linear<On<P, SelfAttn>>;
+  Proj Wqkv = {};
+  Proj out_proj = {};
+  LayerNorm q_ln = {}, k_ln = {};  ///< without weight: no normalisation
+  std::int64_t heads = 0;
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const auto qkv = Wqkv(x).chunk(3, -1);
+    const auto normed = [&](const LayerNorm& norm, const Tensor& t) {
+      return split_heads(norm.weight.defined() ? norm(t) : t, heads);
+    };
+    return out_proj(attend_causal(normed(q_ln, qkv[0]), normed(k_ln, qkv[1]), split_heads(qkv[2], heads),
+                                  context, cache));
+  }
+
+  static MptAttention init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
+    const auto norm = [&] {
+      return c.attn_qk_ln ? LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false) : LayerNorm{};
+    };
+    return {.Wqkv = Proj::init(c.d_model, 3 * c.d_model, false, init, adapter),
+            .out_proj = Proj::init(c.d_model, c.d_model, false, init, adapter),
+            .q_ln = norm(),
+            .k_ln = norm(),
+            .heads = c.n_heads};
+  }
+};
+
+/// mlp_down(gelu(mlp_up(x))).
+template <AdapterPolicy P>
+struct MptMlp {
+  using Proj = Linear<On<P, Mlp>>;
+  Proj mlp_up = {}, mlp_down = {};
+
+  /// [..., dim] -> [..., dim]
+  Tensor operator()(const Tensor& x) const { return mlp_down(at::gelu(mlp_up(x))); }
+
+  static MptMlp init(std::int64_t dim, std::int64_t ratio, const Init& init,
+                     const typename P::Config& adapter) {
+    return {.mlp_up = Proj::init(dim, ratio * dim, false, init, adapter),
+            .mlp_down = Proj::init(ratio * dim, dim, false, init, adapter)};
+  }
+};
+
+/// HF equivalent: `MptBlock`.
+template <AdapterPolicy P>
+struct MptBlock {
+  LayerNorm ln_1 = {};
+  MptAttention<P> attn = {};
+  LayerNorm ln_2 = {};
+  MptMlp<P> mlp = {};
+
+  /// x [batch, time, dim] -> the same
+  Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    const Tensor y = x.add(attn(ln_1(x), context, cache));
+    return y.add(mlp(ln_2(y)));
+  }
+
+  static MptBlock init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
+    return {.ln_1 = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false),
+            .attn = MptAttention<P>::init(c, init, adapter),
+            .ln_2 = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false),
+            .mlp = MptMlp<P>::init(c.d_model, c.mlp_ratio, init, adapter)};
+  }
+};
+
+/// Everything there is: the head is tied to the embedding.
+template <AdapterPolicy P>
+struct MptTransformer {
+  Embedding wte = {};
+  std::vector<MptBlock<P>> blocks = {};
+  LayerNorm ln_f = {};
+};
+
+/// HF equivalent: `MptForCausalLM`, plus the normalisation of q and k that it lacks.
+template <AdapterPolicy P>
+struct Mpt {
+  MptTransformer<P> transformer = {};
+  MptConfig config = {};
+
+  /// The biased mask for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
+  /// cache and new tokens and may be undefined.
+  DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
+    const auto past = cache ? cache->length() : 0, time = ids.size(1);
+    const Tensor mask = causal_mask(past, time, attention_mask, ids.device());
+    const Tensor slopes = alibi_slopes(config.n_heads, config.alibi_bias_max, ids.device());
+    return {.mask = alibi_mask(mask, past + time, slopes),
+            .positions = token_positions(past, time, attention_mask, ids.device())};
+  }
+
+  /// ids int64 [batch, time] -> [batch, time, dim]
+  Tensor embed(const Tensor& ids, const DecoderContext&) const { return transformer.wte(ids); }
+
+  /// Runs layers [first, last) on x; before each, x = before_layer(i, x). The cache, if any, is extended.
+  template <class Hook>
+  Tensor layers(Tensor x, const DecoderContext& context, KvCache* cache, Hook&& before_layer,
+                std::int64_t first, std::int64_t last) const {
+    return run_layers(transformer.blocks, std::move(x), context, cache, before_layer, first, last);
+  }
+
+  /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
+  /// of `tokens` (int64) alone.
+  Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
+    return head_logits(transformer.ln_f(x), transformer.wte.weight, tokens);
+  }
+
+  /// The tables with a row for each token.
+  std::vector<Tensor*> token_tables() { return {&transformer.wte.weight}; }
+
+  static Mpt init(const MptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+    expect(c.n_heads > 0 && c.d_model % c.n_heads == 0, "MPT: ", c.n_heads, " heads do not divide width ",
+           c.d_model);
+    Mpt m{.transformer = {.wte = Embedding::init(c.vocab_size, c.d_model, init),
+                          .ln_f = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false)},
+          .config = c};
+    for (std::int64_t i = 0; i < c.n_layers; ++i)
+      m.transformer.blocks.push_back(MptBlock<P>::init(c, init, adapter));
+    return m;
+  }
+};
+
+/// MPT as a language model.
+struct MPT {
+  using Config = MptConfig;
+  template <AdapterPolicy P>
+  using Module = Mpt<P>;
+  /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
+  static constexpr std::string_view layers_path = "transformer.blocks";
+  static std::int64_t hidden_dim(const Config& c) { return c.d_model; }
+  static std::int64_t layer_count(const Config& c) { return c.n_layers; }
+};
+
+}  // namespace morphvlm

@@ -1,0 +1,38 @@
+// Attention with linear biases (Press et al. 2022) as MPT computes it.
+#pragma once
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/pow.h>
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// One slope for each head, float [heads]: 2^-(h * bias_max / n) for h = 1..n, n the power of two that is not
+/// below `heads`; where they differ, the even-numbered slopes come first and the rest is cut off.
+inline Tensor alibi_slopes(std::int64_t heads, double bias_max, const at::Device& device) {
+  const auto n = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(heads)));
+  const auto options = TensorOptions(at::kFloat).device(device);
+  const Tensor exponent = at::arange(1, n + 1, options).mul(bias_max / static_cast<double>(n));
+  const Tensor slopes = at::pow(2, exponent).reciprocal();
+  if (n == heads) return slopes;
+  return at::cat({slopes.slice(0, 1, n, 2), slopes.slice(0, 0, n, 2)}).slice(0, 0, heads);
+}
+
+/// Slope times the key's distance to the last key, with -inf where `mask` (bool, see causal_mask; may be
+/// undefined) forbids attention: float [batch or 1, heads, time or 1, keys], to be added to the scores. The
+/// bias depends on the key alone, since softmax does not see what a whole row has in common.
+inline Tensor alibi_mask(const Tensor& mask, std::int64_t keys, const Tensor& slopes) {
+  const Tensor distance = at::arange(1 - keys, 1, slopes.options());
+  const Tensor bias = slopes.unsqueeze(-1).mul(distance).unsqueeze(1).unsqueeze(0);
+  if (!mask.defined()) return bias;
+  return bias.expand({mask.size(0), -1, mask.size(2), -1})
+      .masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
+}
+
+}  // namespace morphvlm

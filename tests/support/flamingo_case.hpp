@@ -1,0 +1,154 @@
+// A whole Flamingo of tests/golden (flamingo*.safetensors): weights by the formula, outputs of open_flamingo.
+#pragma once
+
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "morphvlm/adapt.hpp"
+#include "morphvlm/io/keys.hpp"
+#include "morphvlm/model.hpp"
+#include "morphvlm/vlm.hpp"
+#include "tests/support/golden.hpp"
+
+namespace morphvlm::testing {
+
+/// The adapter's config goes where the model has one.
+template <class Model>
+typename Model::Config flamingo_config(const Json& meta) {
+  typename Model::Config c;
+  const auto& vision = meta.at("vision");
+  c.vision = {.image_size = vision.at("image_size"),
+              .patch_size = vision.at("patch_size"),
+              .hidden_size = vision.at("width"),
+              .num_hidden_layers = vision.at("layers"),
+              .num_attention_heads = vision.at("heads"),
+              .intermediate_size = vision.at("width").get<std::int64_t>() * 4,
+              .projection_dim = vision.at("output_dim")};
+  update_from_json(c.language, meta.at("language"), "language");
+  c.cross_attention.every = meta.at("cross_attn_every_n_layers");
+  c.media_token_id = meta.at("media_token_id");
+  c.eoc_token_id = meta.at("eoc_token_id");
+  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) {
+    c.adapter = {.rank = meta.at("lora").at("rank"), .alpha = meta.at("lora").at("alpha")};
+  }
+  return c;
+}
+
+/// The reference's spelling of a model's keys, `language` renaming those of the language model.
+template <class Model, class F>
+auto flamingo_keys(const Model& model, F language) {
+  const auto every = model.config.cross_attention.every;
+  return [every, language](const std::string& key) {
+    return openflamingo_key(language(key), Model::Language::layers_path, every);
+  };
+}
+
+/// The model with the reference's weights, frozen. Strict: keys agree one by one.
+template <class Model, class F = std::identity>
+Model load_flamingo(const Golden& golden, F language = {}) {
+  auto model =
+      Model::init(flamingo_config<Model>(golden.meta), {at::TensorOptions(at::kFloat).device(at::kMeta)});
+  StateDict dict = formula_state(golden.meta.at("parameters"));
+  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) {
+    for (auto& entry : formula_state(golden.meta.at("lora_parameters"))) dict.push_back(entry);
+  }
+  load_state_dict(model, rename_to_module(model, dict, flamingo_keys(model, language)),
+                  "the reference's weights");
+  freeze(model);
+  return model;
+}
+
+inline Tensor flamingo_pixels(const std::string& key, std::int64_t batch) {
+  return formula_input(key, {batch, 2, 1, 3, 42, 42}).squeeze(2);
+}
+
+inline Tensor causal_loss(const Tensor& logits, const Tensor& labels) {
+  return at::cross_entropy_loss(logits.slice(1, 0, -1).flatten(0, 1), labels.slice(1, 1).flatten());
+}
+
+/// Every stored gradient `prefix`* against the model's, to 1e-4.
+template <class Model>
+void expect_flamingo_gradients(const Model& model, const Golden& golden, const std::string& prefix) {
+  const auto theirs = flamingo_keys(model, std::identity{});
+  std::size_t compared = 0, stored = 0;
+  for (const auto& [name, t] : golden.tensors) stored += name.starts_with(prefix);
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    for (const auto& [golden_name, expected] : golden.tensors) {
+      if (golden_name != prefix + theirs(name)) continue;
+      ++compared;
+      ASSERT_TRUE(t.grad().defined()) << name;
+      EXPECT_LE(relative_error(t.grad(), expected), 1e-4) << name;
+    }
+  });
+  EXPECT_EQ(compared, stored);
+  EXPECT_GT(stored, 0u);
+}
+
+/// Everything that a language model is held to inside a Flamingo.
+template <LanguageModel L>
+struct FlamingoCase {
+  template <AdapterPolicy P>
+  using Model = VLM<ClipViT, Perceiver, L, P>;
+  using AllSites = LoRA<Attn, FeedForward>;
+
+  Golden golden;
+  TextInput text = {.ids = golden["input_ids"], .attention_mask = golden["attention_mask"]};
+
+  Tensor where_valid(const Tensor& t) const {
+    return t.masked_fill(golden["attention_mask"].to(at::kBool).unsqueeze(-1).logical_not(), 0);
+  }
+
+  template <class F = std::identity>
+  void expect_logits(F language = {}) const {
+    const auto model = load_flamingo<Model<NoAdapter>>(golden, language);
+    const Tensor logits = model(flamingo_pixels("pixels", 3), text);
+    EXPECT_CLOSE(where_valid(logits), where_valid(golden["logits"]), 1e-5);
+    EXPECT_CLOSE(causal_loss(logits, golden["labels"]), golden["loss"], 1e-5);
+  }
+
+  // The sizes are odd and the weights random, so bf16's error is that of a few rounded sums: compared in
+  // norm.
+  void expect_logits_in_bf16() const {
+    auto model = load_flamingo<Model<NoAdapter>>(golden);
+    convert(model, at::kBFloat16);
+    const Tensor logits = model(flamingo_pixels("pixels", 3).to(at::kBFloat16), text).to(at::kFloat);
+    const Tensor expected = where_valid(golden["logits"]), error = where_valid(logits).sub(expected);
+    EXPECT_LE(error.norm().div(expected.norm()).template item<double>(), 1e-2);
+  }
+
+  void expect_adapter_gradients() const {
+    auto model = load_flamingo<Model<AllSites>>(golden);
+    set_trainable_parts(model, {.adapters = true});
+    const Tensor logits = model(flamingo_pixels("pixels", 3), text);
+    EXPECT_CLOSE(where_valid(logits), where_valid(golden["lora/logits"]), 1e-5);
+    const Tensor loss = causal_loss(logits, golden["labels"]);
+    EXPECT_CLOSE(loss, golden["lora/loss"], 1e-5);
+    backward(loss);
+    expect_flamingo_gradients(model, golden, "lora/grad/");
+  }
+
+  void expect_merged_logits() const {
+    auto model = load_flamingo<Model<AllSites>>(golden);
+    EXPECT_GT(merge_adapters(model), 0);
+    const Tensor logits = model(flamingo_pixels("pixels", 3), text);
+    EXPECT_CLOSE(where_valid(logits), where_valid(golden["lora/logits"]), 1e-5);
+  }
+
+  // Left-padded, with cache; the fixture was made both with and without one.
+  void expect_greedy() const {
+    const auto model = load_flamingo<Model<AllSites>>(golden);
+    const TextInput prompt{.ids = golden["prompt_ids"], .attention_mask = golden["prompt_mask"]};
+    const Tensor latents = model.resample(model.encode_vision(flamingo_pixels("prompt_pixels", 2)));
+    const auto length = prompt.ids.size(1);
+    const std::int64_t count = golden.meta.at("greedy_new_tokens"), eos = golden.meta.at("greedy_eos");
+    const Tensor ids = greedy(model, prompt, latents, {.max_new_tokens = count});
+    EXPECT_TRUE(ids.equal(golden["greedy_ids"].slice(1, length))) << ids;
+    const Tensor stopped = greedy(model, prompt, latents, {.max_new_tokens = count, .eos_token_id = eos});
+    EXPECT_TRUE(stopped.equal(golden["greedy_ids_eos"].slice(1, length))) << stopped;
+  }
+};
+
+}  // namespace morphvlm::testing

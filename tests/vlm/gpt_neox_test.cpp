@@ -1,0 +1,50 @@
+// Parity of GPT-NeoX inside open_flamingo's Flamingo (tests/golden/language_models.py), and its known sizes.
+#include <gtest/gtest.h>
+
+#include "tests/support/flamingo_case.hpp"
+#include "tests/support/message.hpp"
+
+namespace morphvlm {
+namespace {
+
+using testing::FlamingoCase;
+using testing::open_golden;
+
+const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
+
+TEST(GPTNeoXParity, Logits) { FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_logits(); }
+
+TEST(GPTNeoXParity, LogitsInBf16) {
+  FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_logits_in_bf16();
+}
+
+TEST(GPTNeoXParity, AdapterLogitsAndGradients) {
+  FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_adapter_gradients();
+}
+
+TEST(GPTNeoXParity, MergedAdaptersLeaveLogits) {
+  FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_merged_logits();
+}
+
+TEST(GPTNeoXParity, GreedyDecodingWithCacheAndLeftPadding) {
+  FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_greedy();
+}
+
+TEST(GPTNeoXParity, ParallelResidualPartialRotaryTiedHead) {
+  FlamingoCase<GPTNeoX>{open_golden("flamingo_neox_parallel")}.expect_logits();
+}
+
+TEST(GPTNeoXSizes, RedPajamaIncite3B) {
+  EXPECT_EQ(parameter_count(GptNeoX<NoAdapter>::init(presets::redpajama_incite_3b, kShapesOnly)),
+            2'775'864'320);
+}
+
+TEST(GPTNeoX, OddRotaryDimensionIsRefused) {
+  GptNeoXConfig config;
+  config.rotary_pct = 0.34;
+  EXPECT_NE(testing::message_of([&] { GptNeoX<NoAdapter>::init(config, kShapesOnly); }).find("27 dimensions"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace morphvlm
