@@ -76,8 +76,9 @@ struct Evaluate : ::testing::TestWithParam<const char*> {
     auto query = tokenize_vqa(codec.prompt, data.examples[static_cast<std::size_t>(row)].question, "",
                               codec.media_token, codec.encode);
     const Tensor ids =
-        greedy(model, collate_queries({&query, 1}, 0), with_image ? latents_of({row}) : Tensor{},
-               {.max_new_tokens = steps, .eos_token_id = codec.eoc_token});
+        generate(model, collate_queries({&query, 1}, 0), with_image ? latents_of({row}) : Tensor{},
+                 {.max_new_tokens = steps, .eos_token_id = codec.eoc_token})
+            .ids;
     const auto* first = ids.const_data_ptr<std::int64_t>();
     return {first, std::find(first, first + ids.numel(), codec.eoc_token)};
   }

@@ -144,10 +144,31 @@ struct FlamingoCase {
     const Tensor latents = model.resample(model.encode_vision(flamingo_pixels("prompt_pixels", 2)));
     const auto length = prompt.ids.size(1);
     const std::int64_t count = golden.meta.at("greedy_new_tokens"), eos = golden.meta.at("greedy_eos");
-    const Tensor ids = greedy(model, prompt, latents, {.max_new_tokens = count});
+    const Tensor ids = generate(model, prompt, latents, {.max_new_tokens = count}).ids;
     EXPECT_TRUE(ids.equal(golden["greedy_ids"].slice(1, length))) << ids;
-    const Tensor stopped = greedy(model, prompt, latents, {.max_new_tokens = count, .eos_token_id = eos});
-    EXPECT_TRUE(stopped.equal(golden["greedy_ids_eos"].slice(1, length))) << stopped;
+    const Generated stopped =
+        generate(model, prompt, latents, {.max_new_tokens = count, .eos_token_id = eos});
+    EXPECT_TRUE(stopped.ids.equal(golden["greedy_ids_eos"].slice(1, length))) << stopped.ids;
+  }
+
+  // The reference fills ended rows with eos where the padding is token 0, so rows are compared up to their
+  // end.
+  void expect_beams() const {
+    const auto model = load_flamingo<Model<AllSites>>(golden);
+    const TextInput prompt{.ids = golden["prompt_ids"], .attention_mask = golden["prompt_mask"]};
+    const Tensor latents = model.resample(model.encode_vision(flamingo_pixels("prompt_pixels", 2)));
+    const Generated found = generate(model, prompt, latents,
+                                     {.max_new_tokens = golden.meta.at("greedy_new_tokens"),
+                                      .eos_token_id = golden.meta.at("greedy_eos"),
+                                      .num_beams = 3,
+                                      .length_penalty = 0.0});
+    const Tensor expected = golden["beam_ids"].slice(1, prompt.ids.size(1));
+    ASSERT_EQ(found.ids.size(1), expected.size(1));
+    for (std::int64_t row = 0; row < 2; ++row) {
+      const auto length = found.lengths[row].template item<std::int64_t>();
+      EXPECT_TRUE(found.ids[row].slice(0, 0, length).equal(expected[row].slice(0, 0, length)))
+          << found.ids << expected;
+    }
   }
 };
 

@@ -30,6 +30,8 @@ TEST(BioGPTParity, GreedyDecodingWithCacheAndLeftPadding) {
   FlamingoCase<BioGPT>{open_golden("flamingo_biogpt")}.expect_greedy();
 }
 
+TEST(BioGPTParity, BeamSearch) { FlamingoCase<BioGPT>{open_golden("flamingo_biogpt")}.expect_beams(); }
+
 TEST(BioGPTSizes, AreThePublishedOnes) {
   EXPECT_EQ(parameter_count(BioGpt<NoAdapter>::init(presets::biogpt_large, kShapesOnly)), 1'571'188'800);
   EXPECT_EQ(parameter_count(BioGpt<NoAdapter>::init(presets::biogpt, kShapesOnly)), 346'763'264);

@@ -75,10 +75,10 @@ TEST_F(FlamingoParity, GreedyDecodingWithCacheAndLeftPadding) {
   const TextInput prompt{.ids = golden["prompt_ids"], .attention_mask = golden["prompt_mask"]};
   const Tensor latents = model.resample(model.encode_vision(testing::flamingo_pixels("prompt_pixels", 2)));
   const auto prompt_length = prompt.ids.size(1);
-  const Tensor ids = greedy(model, prompt, latents, {.max_new_tokens = 7});
+  const Tensor ids = generate(model, prompt, latents, {.max_new_tokens = 7}).ids;
   EXPECT_TRUE(ids.equal(golden["greedy_ids"].slice(1, prompt_length))) << ids;
   const std::int64_t eos = golden.meta.at("greedy_eos");
-  const Tensor stopped = greedy(model, prompt, latents, {.max_new_tokens = 7, .eos_token_id = eos});
+  const Tensor stopped = generate(model, prompt, latents, {.max_new_tokens = 7, .eos_token_id = eos}).ids;
   EXPECT_TRUE(stopped.equal(golden["greedy_ids_eos"].slice(1, prompt_length))) << stopped;
 }
 

@@ -30,6 +30,8 @@ TEST(GPTNeoXParity, GreedyDecodingWithCacheAndLeftPadding) {
   FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_greedy();
 }
 
+TEST(GPTNeoXParity, BeamSearch) { FlamingoCase<GPTNeoX>{open_golden("flamingo_neox")}.expect_beams(); }
+
 TEST(GPTNeoXParity, ParallelResidualPartialRotaryTiedHead) {
   FlamingoCase<GPTNeoX>{open_golden("flamingo_neox_parallel")}.expect_logits();
 }

@@ -28,6 +28,8 @@ TEST(MPTParity, GreedyDecodingWithCacheAndLeftPadding) {
   FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_greedy();
 }
 
+TEST(MPTParity, BeamSearch) { FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_beams(); }
+
 TEST(MPTParity, WithoutNormsAndUnderTransformersNames) {
   FlamingoCase<MPT>{open_golden("flamingo_mpt_hf")}.expect_logits(hf_mpt_key);
 }

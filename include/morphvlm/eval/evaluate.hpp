@@ -81,8 +81,8 @@ std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec
   batch.text.prefix.entry = entry.slice(1, 0, prefix_time);
   batch.text.rest.entry = entry.slice(1, prefix_time).index_select(0, batch.text.rows);
   const Tensor out = hidden(model, batch.text, latents, &cache);
-  const Tensor ids = greedy_from(model, out, cache, batch.text.rest.attention_mask,
-                                 {max_new_tokens, codec.eoc_token, codec.eoc_token});
+  const GenerateConfig how{max_new_tokens, codec.eoc_token, codec.eoc_token};
+  const Tensor ids = generate_from(model, out, cache, batch.text.rest.attention_mask, how).ids;
   std::vector<std::string> answers;
   for (std::int64_t r = 0; r < ids.size(0); ++r) {
     const auto* row = ids.const_data_ptr<std::int64_t>() + r * ids.size(1);

@@ -1,58 +1,109 @@
-// Decoding answers.
+// Decoding answers: greedy, by sampling, by beam search.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include <cstdint>
 #include <vector>
 
+#include "morphvlm/vlm/beam_search.hpp"
+#include "morphvlm/vlm/sample.hpp"
 #include "morphvlm/vlm/vlm.hpp"
 
 namespace morphvlm {
 
-/// When to stop.
-struct GenerateConfig {
-  std::int64_t max_new_tokens = 5;  ///< OpenFlamingo's VQA setting
-  std::int64_t eos_token_id = -1;   ///< ends a row; -1: nothing does
-  std::int64_t pad_token_id = 0;    ///< fills a row that has ended
+/// What was generated.
+struct Generated {
+  Tensor ids = {};      ///< int64 [batch, n], n <= max_new_tokens: new ids only, padded after the end
+  Tensor lengths = {};  ///< int64 [batch]: new tokens up to the end, eos included
+  Tensor scores = {};   ///< [batch] of the beams, with the length penalty; undefined without beam search
 };
 
-/// Continues decoding from a state: `hidden` is the last position's output [batch, 1, dim], `cache` what was
-/// read, `attention_mask` [batch, read] or undefined. Returns the new ids, int64 [batch, n], n <=
-/// max_new_tokens.
-template <class Model>
-Tensor greedy_from(const Model& model, Tensor hidden, VlmCache& cache, Tensor attention_mask,
-                   const GenerateConfig& config) {
-  at::NoGradGuard no_grad;
-  std::vector<Tensor> tokens;
-  Tensor done;
-  for (std::int64_t step = 0; step < config.max_new_tokens; ++step) {
-    Tensor next = model.logits(hidden.slice(1, hidden.size(1) - 1)).argmax(-1);
-    if (done.defined()) next = next.masked_fill(done, config.pad_token_id);
-    tokens.push_back(next);
-    const Tensor ended = next.eq(config.eos_token_id);
-    done = done.defined() ? done.logical_or(ended) : ended;
-    if (step + 1 == config.max_new_tokens || done.all().template item<bool>()) break;
-    if (attention_mask.defined()) {
-      const Tensor one = at::ones({next.size(0), 1}, attention_mask.options());
-      attention_mask = at::cat({attention_mask, one}, 1);
-    }
-    hidden = model.hidden({.ids = next, .attention_mask = attention_mask}, {}, &cache);
-  }
-  return at::cat(tokens, 1);
+namespace detail {
+
+inline Tensor with_new_column(const Tensor& mask) {
+  return mask.defined() ? at::cat({mask, at::ones({mask.size(0), 1}, mask.options())}, 1) : mask;
 }
 
-/// Greedy decoding with cache: the most likely token at each step. Texts of different length are padded on
-/// the left and `text.attention_mask` says so. `latents` as in VLM::hidden. Returns new ids only.
 template <class Model>
-Tensor greedy(const Model& model, const TextInput& text, const Tensor& latents,
-              const GenerateConfig& config) {
+Tensor last_logits(const Model& model, const Tensor& hidden) {
+  return model.logits(hidden.select(1, hidden.size(1) - 1));
+}
+
+template <class Model>
+Generated continue_rows(const Model& model, Tensor hidden, VlmCache& cache, Tensor mask,
+                        const GenerateConfig& c) {
+  std::vector<Tensor> tokens;
+  const auto batch = hidden.size(0);
+  const auto options = TensorOptions(at::kLong).device(hidden.device());
+  Tensor done = at::zeros({batch}, options.dtype(at::kBool)), lengths = at::zeros({batch}, options);
+  for (std::int64_t step = 0; step < c.max_new_tokens; ++step) {
+    const Tensor next = choose_token(last_logits(model, hidden), c, step).masked_fill(done, c.pad_token_id);
+    tokens.push_back(next);
+    lengths = lengths.add(done.logical_not().to(at::kLong));
+    done = done.logical_or(next.eq(c.eos_token_id));
+    if (step + 1 == c.max_new_tokens || done.all().template item<bool>()) break;
+    mask = with_new_column(mask);
+    hidden = model.hidden({.ids = next.unsqueeze(1), .attention_mask = mask}, {}, &cache);
+  }
+  return {.ids = at::stack(tokens, 1), .lengths = lengths};
+}
+
+template <class Model>
+Generated continue_beams(const Model& model, const Tensor& hidden, VlmCache& cache, Tensor mask,
+                         const GenerateConfig& c) {
+  const auto batch = hidden.size(0), beams = c.num_beams;
+  BeamSearch search = begin_beam_search(batch, c, hidden.device());
+  const auto log_probs = [&](const Tensor& h) {
+    return hold_back_eos(at::log_softmax(last_logits(model, h).to(at::kFloat), -1), c, search.step);
+  };
+  // The text was read once; its beams part here.
+  const Tensor owner =
+      at::arange(batch, TensorOptions(at::kLong).device(hidden.device())).repeat_interleave(beams);
+  const Tensor itself = at::arange(batch * beams, owner.options());
+  cache = cache.select(owner);
+  if (mask.defined()) mask = mask.index_select(0, owner);
+  BeamChoice choice = advance(search, log_probs(hidden).index_select(0, owner));
+  while (!search.done) {
+    if (!choice.rows.equal(itself)) cache.reorder_text(choice.rows);
+    mask = with_new_column(mask);
+    choice =
+        advance(search, log_probs(model.hidden({.ids = choice.tokens, .attention_mask = mask}, {}, &cache)));
+  }
+  const Tensor lengths = search.lengths.select(1, 0);
+  return {.ids = search.finished.select(1, 0).slice(1, 0, lengths.max().template item<std::int64_t>()),
+          .lengths = lengths,
+          .scores = search.finished_scores.select(1, 0)};
+}
+
+}  // namespace detail
+
+/// Continues from a state: `hidden` is the last position's output [batch, 1, dim], `cache` what was read,
+/// `attention_mask` [batch, read] or undefined. The cache is spent: it then holds what generation left in it.
+template <class Model>
+Generated generate_from(const Model& model, const Tensor& hidden, VlmCache& cache,
+                        const Tensor& attention_mask, const GenerateConfig& config) {
+  at::NoGradGuard no_grad;
+  check_generate_config(config, model.config.language.vocab_size);
+  if (config.num_beams > 1) return detail::continue_beams(model, hidden, cache, attention_mask, config);
+  return detail::continue_rows(model, hidden, cache, attention_mask, config);
+}
+
+/// Continues texts, which are read once, as are the images. Texts of different length are padded on the left
+/// and `text.attention_mask` says so. `latents` as in VLM::hidden.
+template <class Model>
+Generated generate(const Model& model, const TextInput& text, const Tensor& latents,
+                   const GenerateConfig& config) {
   at::NoGradGuard no_grad;
   VlmCache cache;
   const Tensor hidden = model.hidden(text, latents, &cache);
-  return greedy_from(model, hidden, cache, text.attention_mask, config);
+  return generate_from(model, hidden, cache, text.attention_mask, config);
 }
 
 }  // namespace morphvlm

@@ -17,8 +17,8 @@ struct TextInput {
   Tensor ids = {};             ///< int64 [batch, time]
   Tensor attention_mask = {};  ///< [batch, cached + time], 1 = token, 0 = padding; undefined: all tokens
   Tensor entry = {};           ///< `VLM::below` of these ids, if it is known already; else undefined
-  /// Leaves the gated blocks out whole, feed-forward and all: how Multimodal-GPT reads batches without images.
-  /// OpenFlamingo's gated feed-forward applies to text without an image too, so this is a choice.
+  /// Leaves the gated blocks out whole, feed-forward and all: how Multimodal-GPT reads batches without
+  /// images. OpenFlamingo's gated feed-forward applies to text without an image too, so this is a choice.
   bool without_gated_blocks = false;
 };
 
@@ -34,6 +34,19 @@ struct VlmCache {
   VlmCache select_text(const Tensor& rows) const {
     return {.text = text.select(rows),
             .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{}};
+  }
+
+  /// The given batch rows of all of it: one state continued in several ways.
+  VlmCache select(const Tensor& rows) const {
+    VlmCache out = select_text(rows);
+    for (const auto& [k, v] : media) out.media.push_back({k.index_select(0, rows), v.index_select(0, rows)});
+    return out;
+  }
+
+  /// Beams of the same images change places.
+  void reorder_text(const Tensor& rows) {
+    text = text.select(rows);
+    if (media_seen.defined()) media_seen = media_seen.index_select(0, rows);
   }
 };
 
@@ -83,8 +96,8 @@ struct VLM {
   /// those layers' keys and values are kept in it, so that decoding can go on from there.
   Tensor below(const TextInput& text, VlmCache* cache = nullptr) const {
     const DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, nullptr);
-    return lang_encoder.layers(lang_encoder.embed(text.ids, context), context,
-                               cache ? &cache->text : nullptr, NoHook{}, 0, first_gated_layer());
+    return lang_encoder.layers(lang_encoder.embed(text.ids, context), context, cache ? &cache->text : nullptr,
+                               NoHook{}, 0, first_gated_layer());
   }
 
   /// The language model's last layer's output [batch, time, dim]. `latents` [batch, media, l, d] belong to

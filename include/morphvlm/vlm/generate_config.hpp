@@ -1,0 +1,64 @@
+// How a text is continued.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/error.hpp"
+
+namespace morphvlm {
+
+/// When beam search stops a text (transformers: False, True, "never"). `heuristic`: when no running beam, at
+/// its present length, would beat the worst finished one. `first_full`: as soon as there are as many finished
+/// beams as beams. `never`: when no running beam could do so at any length.
+enum class EarlyStopping { heuristic, first_full, never };
+
+template <>
+inline constexpr std::array<std::pair<EarlyStopping, std::string_view>, 3> enum_names<EarlyStopping>{
+    {{EarlyStopping::heuristic, "heuristic"},
+     {EarlyStopping::first_full, "first_full"},
+     {EarlyStopping::never, "never"}}};
+
+/// Greedy unless it says otherwise. Names and meanings are transformers' GenerationConfig's.
+struct GenerateConfig {
+  std::int64_t max_new_tokens = 5;  ///< OpenFlamingo's VQA setting
+  std::int64_t eos_token_id = -1;   ///< ends a row; -1: nothing does
+  std::int64_t pad_token_id = 0;    ///< fills a row that has ended
+  std::int64_t min_new_tokens = 0;  ///< eos is not chosen before so many
+  std::int64_t num_beams = 1;       ///< more than one: beam search
+  double length_penalty =
+      1.0;  ///< a finished beam's log-probability is divided by length^penalty; OpenFlamingo: 0
+  EarlyStopping early_stopping = EarlyStopping::heuristic;
+  bool do_sample = false;    ///< draws from the distribution that the next three leave
+  double temperature = 1.0;  ///< divides the logits, first
+  std::int64_t top_k = 0;    ///< only the k likeliest; 0: all
+  double top_p = 1.0;        ///< only the likeliest that make up this share, last
+  std::int64_t seed =
+      0;  ///< of sampling: row r of a batch draws from stream (seed, r), whatever stands beside it
+};
+
+/// OpenFlamingo's evaluation of VQA: three beams, no length penalty, at most five tokens.
+inline GenerateConfig openflamingo_vqa_generation(std::int64_t eos_token_id, std::int64_t pad_token_id) {
+  return {.eos_token_id = eos_token_id, .pad_token_id = pad_token_id, .num_beams = 3, .length_penalty = 0.0};
+}
+
+/// An Error naming the field that makes no sense, for a vocabulary of so many tokens.
+inline void check_generate_config(const GenerateConfig& c, std::int64_t vocabulary) {
+  expect(c.max_new_tokens > 0, "generate: max_new_tokens: expected at least 1, found ", c.max_new_tokens);
+  expect(c.min_new_tokens >= 0 && c.min_new_tokens <= c.max_new_tokens,
+         "generate: min_new_tokens: expected 0 to max_new_tokens (", c.max_new_tokens, "), found ",
+         c.min_new_tokens);
+  expect(c.num_beams >= 1 && 2 * c.num_beams <= vocabulary + (c.num_beams == 1 ? 2 : 0),
+         "generate: num_beams: expected 1 to half the vocabulary (", vocabulary, "), found ", c.num_beams);
+  expect(!c.do_sample || c.num_beams == 1, "generate: do_sample goes with num_beams 1, found ", c.num_beams);
+  expect(c.temperature > 0, "generate: temperature: expected more than 0, found ", c.temperature);
+  expect(c.top_k >= 0, "generate: top_k: expected 0 or more, found ", c.top_k);
+  expect(c.top_p > 0 && c.top_p <= 1, "generate: top_p: expected more than 0 and at most 1, found ", c.top_p);
+  expect(c.eos_token_id < vocabulary, "generate: eos_token_id ", c.eos_token_id,
+         " is not in a vocabulary of ", vocabulary);
+}
+
+}  // namespace morphvlm

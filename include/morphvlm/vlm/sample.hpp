@@ -1,0 +1,76 @@
+// Choosing one next token a row: the likeliest, or a draw from what is left of the distribution.
+#pragma once
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/searchsorted.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/sort.h>
+#include <ATen/ops/topk.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/vlm/generate_config.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+inline constexpr double kForbidden = -std::numeric_limits<double>::infinity();
+}
+
+/// scores [n, vocabulary] with eos forbidden while fewer than min_new_tokens were chosen before (`step`).
+/// transformers equivalent: MinNewTokensLengthLogitsProcessor.
+inline Tensor hold_back_eos(const Tensor& scores, const GenerateConfig& c, std::int64_t step) {
+  if (c.eos_token_id < 0 || step >= c.min_new_tokens) return scores;
+  return scores.index_fill(-1, at::full({1}, c.eos_token_id, scores.options().dtype(at::kLong)),
+                           detail::kForbidden);
+}
+
+/// logits [n, vocabulary] -> those that sampling draws from, the others -inf: temperature, then top_k (ties
+/// with the k-th stay), then top_p (at least one stays). transformers equivalents: TemperatureLogitsWarper,
+/// TopKLogitsWarper, TopPLogitsWarper, in its order.
+inline Tensor warp_logits(Tensor logits, const GenerateConfig& c) {
+  if (c.temperature != 1.0) logits = logits.div(c.temperature);
+  if (c.top_k > 0) {
+    const auto k = std::min(c.top_k, logits.size(-1));
+    const Tensor kth = std::get<0>(at::topk(logits, k)).slice(-1, k - 1);
+    logits = logits.masked_fill(logits.lt(kth), detail::kForbidden);
+  }
+  if (c.top_p < 1.0) {
+    const auto [sorted, order] = at::sort(logits, -1, false);
+    Tensor cut = at::softmax(sorted, -1).cumsum(-1).le(1 - c.top_p);
+    cut.slice(-1, cut.size(-1) - 1).fill_(false);
+    logits = logits.masked_fill(at::empty_like(cut).scatter_(-1, order, cut), detail::kForbidden);
+  }
+  return logits;
+}
+
+/// Draws one token a row from logits [n, vocabulary] (-inf: never): int64 [n]. `step` is how many were drawn
+/// before.
+inline Tensor draw(const Tensor& logits, const GenerateConfig& c, std::int64_t step) {
+  const Tensor cumulative = at::softmax(logits.to(at::kCPU, at::kDouble), -1).cumsum(-1);
+  Tensor point = at::empty({logits.size(0), 1}, at::kDouble);
+  for (std::int64_t row = 0; row < logits.size(0); ++row) {
+    const auto stream =
+        split_mix(static_cast<std::uint64_t>(c.seed)) ^ split_mix(static_cast<std::uint64_t>(row) + 1);
+    const auto bits = CounterRng{stream, static_cast<std::uint64_t>(step)}.next() >> 11;
+    point.mutable_data_ptr<double>()[row] = static_cast<double>(bits) * 0x1p-53;
+  }
+  // Scaled by what the sum came to, so that rounding cannot point past the last token.
+  const Tensor total = cumulative.slice(-1, cumulative.size(-1) - 1);
+  const Tensor token = at::searchsorted(cumulative, point.mul(total), false, /*right=*/true);
+  return token.squeeze(-1).clamp_max(logits.size(-1) - 1).to(logits.device());
+}
+
+/// The next token of each row from logits [n, vocabulary]: int64 [n].
+inline Tensor choose_token(const Tensor& logits, const GenerateConfig& c, std::int64_t step) {
+  const Tensor scores = hold_back_eos(logits, c, step);
+  return c.do_sample ? draw(warp_logits(scores.to(at::kFloat), c), c, step) : scores.argmax(-1);
+}
+
+}  // namespace morphvlm
