@@ -52,6 +52,20 @@ TEST(Json, NestingIsLimitedSoThatTheStackCannotOverflow) {
               StartsWith("deep.json: "));
 }
 
+// In strings brackets are text, and an escaped quote does not end one.
+TEST(Json, NestingInsideStringsIsNone) {
+  const std::string brackets = R"(["\"[[", "\\\\", ")" + std::string(1000, '{') + R"("])";
+  EXPECT_EQ(parse_json(brackets, "text").at(2).get<std::string>().size(), 1000u);
+}
+
+// VQAv2's annotations are such a list of 440,000; anything quadratic would take minutes.
+TEST(Json, ReadsLongListsOfObjects) {
+  std::string text = "[";
+  for (int i = 0; i < 300'000; ++i) text += R"({"question_id": 1, "answers": [{"answer": "yes"}]},)";
+  text.back() = ']';
+  EXPECT_EQ(parse_json(text, "text").size(), 300'000u);
+}
+
 TEST(Json, ReadsAFileAndNamesItInErrors) {
   const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "morphvlm_json_test.json";
   std::ofstream(path) << R"({"hidden_size": 576})";

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPTS = ["flamingo", "language_models", "layers", "optim", "vqa_metric", "images", "tokenizer", "smollm2", "gguf_file", "safetensors_py"]
+SCRIPTS = ["flamingo", "language_models", "layers", "optim", "vqa_metric", "images", "tokenizer", "smollm2", "gguf_file", "safetensors_py", "torch_files"]
 
 
 def digests():

@@ -18,17 +18,36 @@ using Json = nlohmann::ordered_json;
 /// Deepest nesting accepted from a file: far above any config, far below the parser's stack.
 inline constexpr int kMaxJsonDepth = 64;
 
+namespace detail {
+
+// Before there are values, with which most things are done by recursion. (The parser's callback could tell
+// the depth too, but makes long lists of objects take quadratic time.) In what is not JSON a bracket may be
+// miscounted; the parser then says what is wrong.
+inline void expect_shallow_json(std::string_view text, std::string_view where) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      i += c == '\\';
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      expect(++depth <= kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+}
+
+}  // namespace detail
+
 /// Parses `text`; `where` (a file or key) leads the message of any error.
 inline Json parse_json(std::string_view text, std::string_view where) {
-  auto limit = [where](int depth, Json::parse_event_t event, Json&) {
-    // A container is announced with the number of those around it.
-    const bool opens =
-        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-    expect(!opens || depth < kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
-    return true;
-  };
+  detail::expect_shallow_json(text, where);
   try {
-    return Json::parse(text.begin(), text.end(), limit);
+    return Json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::exception& e) {
     fail(where, ": not valid JSON: ", e.what());
   }

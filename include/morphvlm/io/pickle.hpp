@@ -1,0 +1,369 @@
+// Python pickles as data. Nothing is ever called: the few names that PyTorch's files need are kept as marks
+// on their arguments, and every other name or instruction is refused.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "morphvlm/io/bytes.hpp"
+
+namespace morphvlm {
+
+/// Deepest nesting of marks, bytes of a string, and values all in all: far above what checkpoints hold (a few
+/// dozen values a tensor), far below what a machine holds. A value takes up to 130 times the bytes that ask
+/// for it.
+inline constexpr std::size_t kMaxPickleMarks = 1 << 16, kMaxPickleString = 1 << 26,
+                             kMaxPickleValues = 1 << 23;
+
+/// A value of a pickle. Pointers are into the document that owns it; lists may contain each other.
+struct PickleNode {
+  /// `call`: `text` names what would be called with `items`. `global`: a name alone. `persistent`: items[0]
+  /// is the id.
+  enum class Kind {
+    none,
+    boolean,
+    integer,
+    real,
+    text,
+    bytes,
+    list,
+    tuple,
+    set,
+    dict,
+    global,
+    call,
+    persistent
+  };
+  Kind kind = Kind::none;
+  std::int64_t integer = 0;
+  double real = 0;
+  std::string text = {};
+  std::vector<PickleNode*> items = {};  ///< of a dict: key, value, key, value, ...
+
+  /// The value of a string key, the last one where it is repeated; nullptr: none.
+  const PickleNode* find(std::string_view key) const {
+    if (kind != Kind::dict) return nullptr;
+    for (std::size_t i = items.size(); i >= 2; i -= 2) {
+      if (items[i - 2]->kind == Kind::text && items[i - 2]->text == key) return items[i - 1];
+    }
+    return nullptr;
+  }
+};
+
+/// A pickle that has been read.
+struct PickleDocument {
+  std::deque<PickleNode> nodes = {};
+  const PickleNode* root = nullptr;
+  std::size_t bytes = 0;  ///< that it took
+};
+
+namespace detail {
+
+// Names whose calls are understood as data by torch_pickle.hpp or here.
+inline bool pickle_name_allowed(std::string_view name) {
+  constexpr std::string_view kNames[] = {"collections.OrderedDict",
+                                         "torch._utils._rebuild_tensor_v2",
+                                         "torch._utils._rebuild_tensor",
+                                         "torch._utils._rebuild_parameter",
+                                         "torch.Size",
+                                         "torch.device",
+                                         "torch.FloatStorage",
+                                         "torch.DoubleStorage",
+                                         "torch.HalfStorage",
+                                         "torch.BFloat16Storage",
+                                         "torch.LongStorage",
+                                         "torch.IntStorage",
+                                         "torch.ShortStorage",
+                                         "torch.CharStorage",
+                                         "torch.ByteStorage",
+                                         "torch.BoolStorage",
+                                         "torch.float32",
+                                         "torch.float64",
+                                         "torch.float16",
+                                         "torch.bfloat16",
+                                         "torch.int64",
+                                         "torch.int32",
+                                         "torch.int16",
+                                         "torch.int8",
+                                         "torch.uint8",
+                                         "torch.bool"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
+inline std::string_view pickle_kind(const PickleNode& node) {
+  constexpr std::string_view kKinds[] = {"None",   "a bool",    "an int",         "a float", "a string",
+                                         "bytes",  "a list",    "a tuple",        "a set",   "a dict",
+                                         "a name", "an object", "a persistent id"};
+  return kKinds[static_cast<std::size_t>(node.kind)];
+}
+
+/// The machine that reads one pickle.
+class PickleReader {
+ public:
+  using Kind = PickleNode::Kind;
+
+  PickleReader(ByteReader bytes, PickleDocument& out) : in_(std::move(bytes)), out_(out) {}
+
+  void run() {
+    const auto begin = in_.at;
+    while (step(static_cast<unsigned char>(in_.read<std::uint8_t>("pickle instruction")))) {
+    }
+    out_.root = pop("STOP");
+    expect(stack_.empty() && marks_.empty(), in_.where, ": pickle: values are left over at its end");
+    out_.bytes = in_.at - begin;
+  }
+
+ private:
+  // Also of pointers that are copied: a list may stand in many others.
+  void spend(std::size_t values) {
+    spent_ += values;
+    expect(spent_ <= kMaxPickleValues, in_.where, ": pickle: more than ", kMaxPickleValues, " values");
+  }
+
+  PickleNode* push(PickleNode node) {
+    spend(1 + node.items.size());
+    out_.nodes.push_back(std::move(node));
+    stack_.push_back(&out_.nodes.back());
+    return stack_.back();
+  }
+
+  // What lies below the last mark belongs to another value.
+  PickleNode* pop(std::string_view what) {
+    expect(stack_.size() > (marks_.empty() ? 0 : marks_.back()), in_.where, ": pickle: ", what, " at byte ",
+           in_.at - 1, " finds nothing to work on");
+    PickleNode* top = stack_.back();
+    stack_.pop_back();
+    return top;
+  }
+
+  PickleNode* top(std::string_view what) {
+    PickleNode* node = pop(what);
+    stack_.push_back(node);
+    return node;
+  }
+
+  std::vector<PickleNode*> pop_mark(std::string_view what) {
+    expect(!marks_.empty(), in_.where, ": pickle: ", what, " at byte ", in_.at - 1, " finds no mark");
+    const auto first = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
+    std::vector<PickleNode*> items(first, stack_.end());
+    stack_.erase(first, stack_.end());
+    marks_.pop_back();
+    return items;
+  }
+
+  std::string string(std::uint64_t size) {
+    expect(size <= kMaxPickleString, in_.where, ": pickle: a string of ", size, " bytes at byte ", in_.at,
+           ", expected at most ", kMaxPickleString);
+    const auto bytes = in_.take(size, "pickled string");
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+
+  std::string line() {
+    std::string text;
+    for (char c = in_.read<char>("pickled line"); c != '\n'; c = in_.read<char>("pickled line")) {
+      expect(text.size() < 4096, in_.where, ": pickle: a name of more than 4,096 bytes at byte ", in_.at);
+      text += c;
+    }
+    return text;
+  }
+
+  // Little-endian two's complement. What does not fit is kept as its digits' bytes: only a magic number needs
+  // it.
+  void long_integer(std::uint64_t size) {
+    const std::string bytes = string(size);
+    if (size > 8) {
+      push({.kind = Kind::bytes, .text = bytes});
+      return;
+    }
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      value |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+    const bool negative = !bytes.empty() && (static_cast<unsigned char>(bytes.back()) & 0x80) != 0;
+    if (negative && size < 8) value |= ~std::uint64_t{0} << (8 * size);
+    push({.kind = Kind::integer, .integer = static_cast<std::int64_t>(value)});
+  }
+
+  void global(const std::string& module, const std::string& name) {
+    const std::string whole = module + '.' + name;
+    expect(pickle_name_allowed(whole), in_.where, ": pickle: it asks for ", whole,
+           ", which is not on the list of names that are read; nothing has been called");
+    push({.kind = Kind::global, .text = whole});
+  }
+
+  void stack_global() {
+    const PickleNode *name = pop("STACK_GLOBAL"), *module = pop("STACK_GLOBAL");
+    expect(name->kind == Kind::text && module->kind == Kind::text, in_.where,
+           ": pickle: STACK_GLOBAL expects two strings at byte ", in_.at - 1);
+    global(module->text, name->text);
+  }
+
+  void reduce() {
+    const PickleNode *arguments = pop("REDUCE"), *callee = pop("REDUCE");
+    expect(callee->kind == Kind::global && arguments->kind == Kind::tuple, in_.where,
+           ": pickle: REDUCE at byte ", in_.at - 1, " expects a name and a tuple, found ",
+           pickle_kind(*callee), " and ", pickle_kind(*arguments));
+    if (callee->text != "collections.OrderedDict") {
+      push({.kind = Kind::call, .text = callee->text, .items = arguments->items});
+      return;
+    }
+    PickleNode dict{.kind = Kind::dict};
+    for (const PickleNode* pairs : arguments->items) {
+      spend(2 * pairs->items.size());
+      for (const PickleNode* pair : pairs->items) {
+        expect(pair->items.size() == 2, in_.where, ": pickle: OrderedDict expects pairs");
+        dict.items.insert(dict.items.end(), pair->items.begin(), pair->items.end());
+      }
+    }
+    push(std::move(dict));
+  }
+
+  // State of an OrderedDict is its `_metadata`, which says nothing about the tensors.
+  void build() {
+    pop("BUILD");
+    const PickleNode* object = top("BUILD");
+    expect(object->kind == Kind::dict, in_.where, ": pickle: BUILD at byte ", in_.at - 1, " on ",
+           pickle_kind(*object), " is refused");
+  }
+
+  void append(const std::vector<PickleNode*>& items, Kind kind, std::string_view what) {
+    PickleNode* target = top(what);
+    expect(target->kind == kind && (kind != Kind::dict || items.size() % 2 == 0), in_.where,
+           ": pickle: ", what, " at byte ", in_.at - 1, " does not fit ", pickle_kind(*target));
+    target->items.insert(target->items.end(), items.begin(), items.end());
+  }
+
+  void tuple(std::size_t count) {
+    std::vector<PickleNode*> items(count);
+    for (auto i = count; i-- > 0;) items[i] = pop("TUPLE");
+    push({.kind = Kind::tuple, .items = std::move(items)});
+  }
+
+  void remember(std::uint64_t index) {
+    spend(1);
+    memo_[index] = top("PUT");
+  }
+
+  void recall(std::uint64_t index) {
+    spend(1);
+    const auto it = memo_.find(index);
+    expect(it != memo_.end(), in_.where, ": pickle: memo ", index, " at byte ", in_.at, " was never filled");
+    stack_.push_back(it->second);
+  }
+
+  void real() {
+    std::uint64_t bits = 0;  // big-endian, unlike the rest
+    for (int i = 0; i < 8; ++i) bits = bits << 8 | in_.read<std::uint8_t>("float");
+    push({.kind = Kind::real, .real = std::bit_cast<double>(bits)});
+  }
+
+  void mark() {
+    expect(marks_.size() < kMaxPickleMarks, in_.where, ": pickle: nested deeper than ", kMaxPickleMarks);
+    marks_.push_back(stack_.size());
+  }
+
+  template <class T>
+  std::uint64_t count() {
+    return in_.read<T>("pickled length");
+  }
+  void integer(std::int64_t value) { push({.kind = Kind::integer, .integer = value}); }
+  void text(std::uint64_t size) { push({.kind = Kind::text, .text = string(size)}); }
+  void data(std::uint64_t size) { push({.kind = Kind::bytes, .text = string(size)}); }
+
+  // clang-format off
+  bool step(unsigned char op) {
+    switch (op) {
+      case '.': return false;
+      case 0x80: in_.take(1, "protocol"); return true;
+      case 0x95: in_.take(8, "frame"); return true;
+      case '(': mark(); return true;
+      case '0': pop("POP"); return true;
+      case '1': pop_mark("POP_MARK"); return true;
+      case 'q': remember(count<std::uint8_t>()); return true;
+      case 'r': remember(count<std::uint32_t>()); return true;
+      case 0x94: remember(memo_.size()); return true;
+      case 'h': recall(count<std::uint8_t>()); return true;
+      case 'j': recall(count<std::uint32_t>()); return true;
+      case 'R': reduce(); return true;
+      case 'b': build(); return true;
+      case 'Q': push({.kind = Kind::persistent, .items = {pop("BINPERSID")}}); return true;
+      case 'c': { const std::string module = line(); global(module, line()); return true; }
+      case 0x93: stack_global(); return true;
+      default: return scalar(op) || container(op);
+    }
+  }
+
+  bool scalar(unsigned char op) {
+    switch (op) {
+      case 'N': push({}); return true;
+      case 0x88: push({.kind = Kind::boolean, .integer = 1}); return true;
+      case 0x89: push({.kind = Kind::boolean, .integer = 0}); return true;
+      case 'J': integer(in_.read<std::int32_t>("int")); return true;
+      case 'K': integer(in_.read<std::uint8_t>("int")); return true;
+      case 'M': integer(in_.read<std::uint16_t>("int")); return true;
+      case 0x8a: long_integer(count<std::uint8_t>()); return true;
+      case 0x8b: long_integer(count<std::uint32_t>()); return true;
+      case 'G': real(); return true;
+      case 'X': text(count<std::uint32_t>()); return true;
+      case 0x8c: text(count<std::uint8_t>()); return true;
+      case 0x8d: text(count<std::uint64_t>()); return true;
+      case 'U': text(count<std::uint8_t>()); return true;   // Python 2's strings
+      case 'T': text(count<std::uint32_t>()); return true;
+      case 'C': data(count<std::uint8_t>()); return true;
+      case 'B': data(count<std::uint32_t>()); return true;
+      default: return false;
+    }
+  }
+
+  bool container(unsigned char op) {
+    switch (op) {
+      case ']': push({.kind = Kind::list}); return true;
+      case ')': push({.kind = Kind::tuple}); return true;
+      case '}': push({.kind = Kind::dict}); return true;
+      case 0x8f: push({.kind = Kind::set}); return true;
+      case 't': push({.kind = Kind::tuple, .items = pop_mark("TUPLE")}); return true;
+      case 'l': push({.kind = Kind::list, .items = pop_mark("LIST")}); return true;
+      case 0x85: tuple(1); return true;
+      case 0x86: tuple(2); return true;
+      case 0x87: tuple(3); return true;
+      case 'a': { PickleNode* item = pop("APPEND"); append({item}, Kind::list, "APPEND"); return true; }
+      case 'e': append(pop_mark("APPENDS"), Kind::list, "APPENDS"); return true;
+      case 0x90: append(pop_mark("ADDITEMS"), Kind::set, "ADDITEMS"); return true;
+      case 's': { PickleNode *value = pop("SETITEM"), *key = pop("SETITEM"); append({key, value}, Kind::dict, "SETITEM"); return true; }
+      case 'u': append(pop_mark("SETITEMS"), Kind::dict, "SETITEMS"); return true;
+      default: refuse(op);
+    }
+  }
+
+  [[noreturn]] void refuse(unsigned char op) {
+    const char* name = op == 0x81 ? "NEWOBJ" : op == 0x92 ? "NEWOBJ_EX" : op == 'i' ? "INST" : op == 'o' ? "OBJ"
+                     : op == 0x82 ? "EXT1" : op == 0x83 ? "EXT2" : op == 0x84 ? "EXT4" : op == 'P' ? "PERSID" : "unknown";
+    fail(in_.where, ": pickle: instruction ", name, " (", static_cast<int>(op), ") at byte ", in_.at - 1,
+         " is not on the list of instructions that are read");
+  }
+  // clang-format on
+
+  ByteReader in_;
+  PickleDocument& out_;
+  std::vector<PickleNode*> stack_;
+  std::vector<std::size_t> marks_;
+  std::unordered_map<std::uint64_t, PickleNode*> memo_;
+  std::size_t spent_ = 0;
+};
+
+}  // namespace detail
+
+/// Reads the pickle that begins at the reader's position. Linear in its bytes; nothing is called, whatever it
+/// says.
+inline PickleDocument read_pickle(ByteReader bytes) {
+  PickleDocument document;
+  detail::PickleReader(std::move(bytes), document).run();
+  return document;
+}
+
+}  // namespace morphvlm

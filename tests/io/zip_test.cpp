@@ -1,0 +1,123 @@
+// Archives made byte by byte, right and wrong.
+#include "morphvlm/io/zip.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/io/files.hpp"
+
+namespace morphvlm {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::le;
+using testing::put;
+using testing::ScratchFolder;
+
+struct Entry {
+  std::string name, data;
+  std::uint16_t flags = 0, method = 0;
+  std::optional<std::uint32_t> size = {}, stored = {},
+                               header = {};  // what the directory says, if not the truth
+};
+
+struct Archive {
+  std::vector<Entry> entries;
+  std::optional<std::uint16_t> count = {};
+  std::optional<std::uint32_t> directory_size = {}, directory_offset = {};
+  std::uint16_t disk = 0;
+  std::string comment = {};
+
+  std::string bytes() const {
+    std::string out, directory;
+    for (const Entry& e : entries) {
+      const auto size = static_cast<std::uint32_t>(e.data.size());
+      const auto name = static_cast<std::uint16_t>(e.name.size());
+      const auto at = static_cast<std::uint32_t>(out.size());
+      out += le<std::uint32_t>(0x04034b50) + le<std::uint16_t>(20) + le(e.flags) + le(e.method) +
+             le<std::uint32_t>(0) + le<std::uint32_t>(0) + le(size) + le(size) + le(name) +
+             le<std::uint16_t>(0) + e.name + e.data;
+      directory += le<std::uint32_t>(0x02014b50) + le<std::uint32_t>(0) + le(e.flags) + le(e.method) +
+                   le<std::uint32_t>(0) + le<std::uint32_t>(0) + le(e.stored.value_or(size)) +
+                   le(e.size.value_or(size)) + le(name) + le<std::uint16_t>(0) + le<std::uint16_t>(0) +
+                   le<std::uint64_t>(0) + le(e.header.value_or(at)) + e.name;
+    }
+    const auto n = count.value_or(static_cast<std::uint16_t>(entries.size()));
+    const auto offset = directory_offset.value_or(static_cast<std::uint32_t>(out.size()));
+    const auto size = directory_size.value_or(static_cast<std::uint32_t>(directory.size()));
+    return out + directory + le<std::uint32_t>(0x06054b50) + le(disk) + le(disk) + le(n) + le(n) + le(size) +
+           le(offset) + le(static_cast<std::uint16_t>(comment.size())) + comment;
+  }
+};
+
+struct Zip : ::testing::Test {
+  ScratchFolder folder;
+
+  ZipFile open(const std::string& bytes) const { return open_zip(put(folder / "a.zip", bytes)); }
+  ZipFile open(const Archive& archive) const { return open(archive.bytes()); }
+};
+
+TEST_F(Zip, EntriesByName) {
+  const auto zip = open({{{"a/data.pkl", "hello"}, {"a/empty", ""}}, {}, {}, {}, 0, "a comment"});
+  ASSERT_EQ(zip.entries.size(), 2u);
+  const auto bytes = zip.entries.at("a/data.pkl");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "hello");
+  EXPECT_TRUE(zip.entries.at("a/empty").empty());
+}
+
+TEST_F(Zip, WhatIsNotStoredPlainlyIsRefused) {
+  EXPECT_ERROR(open({{{"a", "x", 1}}}), HasSubstr("entry \"a\" is encrypted"));
+  EXPECT_ERROR(open({{{"a", "x", 0, 8}}}), HasSubstr("compressed (method 8)"));
+  EXPECT_ERROR(open({{{"a", "x", 0, 0, 100}}}), HasSubstr("1 bytes are stored, but its size is 100"));
+  EXPECT_ERROR(open({{{"a", "x"}, {"a", "y"}}}), HasSubstr("two entries are called \"a\""));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .disk = 1}), HasSubstr("several disks"));
+}
+
+TEST_F(Zip, EntriesThatOverlapAreRefused) {
+  EXPECT_ERROR(open({{{"a", "xxxx"}, {"b", "y", 0, 0, {}, {}, 0}}}), HasSubstr("zip: entries overlap"));
+  EXPECT_ERROR(open({{{"a", "x", 0, 0, 40, 40}}}),
+               HasSubstr("entries overlap"));  // reaches into the directory
+  EXPECT_ERROR(open({{{"a", "x", 0, 0, 4000, 4000}}}), HasSubstr("truncated: entry \"a\""));
+  EXPECT_ERROR(open({{{"a", "x", 0, 0, {}, {}, 5}}}), HasSubstr("has no header at byte 5"));
+  EXPECT_ERROR(open({{{"a", "x", 0, 0, {}, {}, 5000}}}), HasSubstr("byte 5000 is beyond"));
+}
+
+TEST_F(Zip, CountsThatTheBytesDoNotHaveAreRefused) {
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .count = 2}), HasSubstr("truncated"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_size = 10}), HasSubstr("truncated"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_size = 100000}), HasSubstr("zip directory"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_offset = 100000}),
+               HasSubstr("beyond the file"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_offset = 3}), HasSubstr("damaged"));
+  EXPECT_ERROR(open("PK\x03\x04 and nothing else"), HasSubstr("no end record"));
+}
+
+// The 64-bit records, right and then with an absurd count.
+TEST_F(Zip, Zip64) {
+  const auto archive = [](std::uint64_t count) {
+    const std::string name = "a", data = "hello";
+    std::string out = le<std::uint32_t>(0x04034b50) + std::string(22, '\0') + le<std::uint16_t>(1) +
+                      le<std::uint16_t>(0) + name + data;
+    const auto directory_at = out.size();
+    const std::string extra = le<std::uint16_t>(1) + le<std::uint16_t>(24) + le<std::uint64_t>(5) +
+                              le<std::uint64_t>(5) + le<std::uint64_t>(0);
+    const std::string directory = le<std::uint32_t>(0x02014b50) + std::string(16, '\0') +
+                                  le<std::uint32_t>(0xffffffffU) + le<std::uint32_t>(0xffffffffU) +
+                                  le<std::uint16_t>(1) + le(static_cast<std::uint16_t>(extra.size())) +
+                                  std::string(10, '\0') + le<std::uint32_t>(0xffffffffU) + name + extra;
+    out += directory;
+    const auto record_at = out.size();
+    out += le<std::uint32_t>(0x06064b50) + le<std::uint64_t>(44) + std::string(12, '\0') + le(count) +
+           le(count) + le<std::uint64_t>(directory.size()) + le<std::uint64_t>(directory_at);
+    out += le<std::uint32_t>(0x07064b50) + le<std::uint32_t>(0) + le<std::uint64_t>(record_at) +
+           le<std::uint32_t>(1);
+    return out + le<std::uint32_t>(0x06054b50) + le<std::uint32_t>(0) + std::string(12, '\xff') +
+           le<std::uint16_t>(0);
+  };
+  const auto zip = open(archive(1));
+  EXPECT_EQ(zip.entries.at("a").size(), 5u);
+  EXPECT_ERROR(open(archive(2)), HasSubstr("truncated"));
+  EXPECT_ERROR(open(archive(std::uint64_t{1} << 40)), HasSubstr("1099511627776 entries, expected at most"));
+}
+
+}  // namespace
+}  // namespace morphvlm
