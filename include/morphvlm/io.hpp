@@ -8,6 +8,7 @@
 #include "morphvlm/io/gguf_llama.hpp"
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/keys.hpp"
+#include "morphvlm/io/keys_vision.hpp"
 #include "morphvlm/io/mapped_file.hpp"
 #include "morphvlm/io/pickle.hpp"
 #include "morphvlm/io/safetensors.hpp"

@@ -3,6 +3,7 @@
 
 #include "morphvlm/model/bio_gpt.hpp"
 #include "morphvlm/model/clip_vit.hpp"
+#include "morphvlm/model/efficient_net.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/gpt_neox.hpp"
 #include "morphvlm/model/mpt.hpp"

@@ -4,6 +4,7 @@
 #include "morphvlm/nn/activation.hpp"
 #include "morphvlm/nn/alibi.hpp"
 #include "morphvlm/nn/attention.hpp"
+#include "morphvlm/nn/batch_norm.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"
 #include "morphvlm/nn/feed_forward.hpp"

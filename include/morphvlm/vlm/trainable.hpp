@@ -5,6 +5,7 @@
 
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
+#include "morphvlm/nn/batch_norm.hpp"
 
 namespace morphvlm {
 
@@ -26,7 +27,10 @@ template <class Model>
 void set_trainable_parts(Model& model, const TrainableParts& parts) {
   const auto& cross = model.config.cross_attention;
   freeze(model);
-  if (parts.vision) unfreeze(model, "vision_encoder.*");
+  if (parts.vision) {
+    unfreeze(model, "vision_encoder.*");
+    freeze(model, kBatchStatistics);
+  }
   if (parts.perceiver) unfreeze(model, "perceiver.*");
   if (parts.language) unfreeze(model, "lang_encoder.*");
   if (parts.gated_cross_attention) unfreeze(model, "gated_cross_attn.*");
