@@ -1,15 +1,21 @@
 // Layer 7: images, text, data sets, batches.
 #pragma once
 
+#include "morphvlm/data/aokvqa.hpp"
 #include "morphvlm/data/bpe.hpp"
 #include "morphvlm/data/bpe_gguf.hpp"
 #include "morphvlm/data/bpe_json.hpp"
 #include "morphvlm/data/clip_preprocess.hpp"
+#include "morphvlm/data/coco_folder.hpp"
 #include "morphvlm/data/collate.hpp"
 #include "morphvlm/data/dataset.hpp"
 #include "morphvlm/data/easy_vqa.hpp"
 #include "morphvlm/data/feature_cache.hpp"
+#include "morphvlm/data/few_shot.hpp"
 #include "morphvlm/data/image.hpp"
+#include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/prompt.hpp"
+#include "morphvlm/data/pubmedqa.hpp"
 #include "morphvlm/data/text_entries.hpp"
 #include "morphvlm/data/vqa_text.hpp"
+#include "morphvlm/data/vqav2.hpp"

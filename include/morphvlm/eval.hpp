@@ -1,5 +1,7 @@
 // Layer 9: scores.
 #pragma once
 
+#include "morphvlm/eval/aokvqa_score.hpp"
 #include "morphvlm/eval/evaluate.hpp"
+#include "morphvlm/eval/pubmedqa_score.hpp"
 #include "morphvlm/eval/vqa_score.hpp"

@@ -9,7 +9,7 @@
 namespace morphvlm {
 
 /// Which part of a data set.
-enum class Split { train, test };
+enum class Split { train, val, test };
 
 /// One question about one image.
 struct VqaExample {
@@ -18,6 +18,11 @@ struct VqaExample {
   std::vector<std::string> answers = {};  // as many as annotators
   std::int64_t image_id = 0;
   std::string kind = {};  // "yes/no" or "open": what the score is broken down by
+  std::string id = {};    // the data set's own name of the question, where it has one
+  std::vector<std::string> choices = {};     // of a multiple-choice question
+  std::int64_t correct_choice = -1;          // index into choices; -1: not told
+  std::vector<std::string> rationales = {};  // why the answer is right
+  bool difficult = false;                    // A-OKVQA: without an agreed direct answer
 };
 
 /// A data set's examples in the order of its files.

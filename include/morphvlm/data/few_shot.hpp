@@ -1,0 +1,101 @@
+// OpenFlamingo's few-shot evaluation: which questions are asked, in which order, and which demonstrations
+// stand before each. open_flamingo equivalent: eval/utils.py and evaluate_vqa of eval/evaluate.py (v2.0.1,
+// one process).
+#pragma once
+
+#include <ATen/ops/randperm.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/mersenne_twister.hpp"
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/data/dataset.hpp"
+#include "morphvlm/data/prompt.hpp"
+
+namespace morphvlm {
+
+/// One trial. Defaults: OpenFlamingo's.
+struct FewShotConfig {
+  std::int64_t shots = 0;         ///< 0: two demonstrations without their images
+  std::int64_t samples = 0;       ///< questions asked; 0: all
+  std::int64_t query_set = 2048;  ///< training rows that demonstrations come from
+  std::int64_t seed = 42;
+
+  /// Demonstrations before a question.
+  std::int64_t demonstrations() const { return shots > 0 ? shots : 2; }
+};
+
+/// A question of the test set with its demonstrations from the training set, by row.
+struct FewShotQuery {
+  std::int64_t test_row = 0;
+  std::vector<std::int64_t> demonstrations = {};
+};
+
+/// The trial's questions in the order they are asked.
+inline std::vector<FewShotQuery> select_few_shot(std::int64_t train_rows, std::int64_t test_rows,
+                                                 const FewShotConfig& c) {
+  NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
+  const auto asked = numpy.choice(test_rows, c.samples > 0 ? c.samples : test_rows);
+  const auto pool = numpy.choice(train_rows, c.query_set);
+  // Its distributed sampler shuffles what was selected once more, by torch's generator and always with seed
+  // 0.
+  const Tensor order = at::randperm(std::ssize(asked), make_generator(0), at::kLong);
+  PythonRandom python(static_cast<std::uint64_t>(c.seed));
+  std::vector<FewShotQuery> out;
+  for (std::int64_t i = 0; i < order.numel(); ++i) {
+    FewShotQuery query{.test_row = asked[static_cast<std::size_t>(order.const_data_ptr<std::int64_t>()[i])]};
+    for (const auto j : python.sample(c.query_set, c.demonstrations()))
+      query.demonstrations.push_back(pool[static_cast<std::size_t>(j)]);
+    out.push_back(std::move(query));
+  }
+  return out;
+}
+
+/// Spellings of OpenFlamingo's VQA prompt: since v2 ("Short answer:") and before.
+inline constexpr std::string_view kShortAnswer = "Short answer:", kShortAnswerV0 = "Short Answer:";
+
+/// The prompt of one example: open at the end where `answer` is null.
+inline std::string vqa_prompt(const std::string& question, const std::string* answer,
+                              std::string_view short_answer = kShortAnswer) {
+  std::string text = std::string(kImageToken) + "Question:" + question + ' ' + std::string(short_answer);
+  return answer ? text + *answer + std::string(kEndOfChunk) : text;
+}
+
+/// What a model is asked with: demonstrations, each on a line of its own, then the question. Demonstrations
+/// answer with their first annotator; without shots they lose their image tokens.
+inline std::string few_shot_prompt(const VqaDataset& train, const VqaDataset& test, const FewShotQuery& query,
+                                   const FewShotConfig& c, std::string_view short_answer = kShortAnswer) {
+  std::string text;
+  for (const auto row : query.demonstrations) {
+    const auto& example = train.examples.at(static_cast<std::size_t>(row));
+    expect(!example.answers.empty(), train.name, ": row ", row, " has no answer to demonstrate");
+    text += vqa_prompt(example.question, &example.answers.front(), short_answer) + '\n';
+  }
+  if (c.shots == 0) {
+    for (auto at = text.find(kImageToken); at != std::string::npos; at = text.find(kImageToken, at))
+      text.erase(at, kImageToken.size());
+  }
+  return text + vqa_prompt(test.examples.at(static_cast<std::size_t>(query.test_row)).question, nullptr,
+                           short_answer);
+}
+
+/// The pictures of a query in the order of its image tokens.
+inline std::vector<std::filesystem::path> few_shot_images(const VqaDataset& train, const VqaDataset& test,
+                                                          const FewShotQuery& query, const FewShotConfig& c) {
+  std::vector<std::filesystem::path> images;
+  if (c.shots > 0) {
+    for (const auto row : query.demonstrations)
+      images.push_back(train.examples.at(static_cast<std::size_t>(row)).image);
+  }
+  images.push_back(test.examples.at(static_cast<std::size_t>(query.test_row)).image);
+  return images;
+}
+
+}  // namespace morphvlm
