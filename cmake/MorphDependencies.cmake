@@ -8,6 +8,8 @@ find_package(nlohmann_json 3.10 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(pugixml 1.10 REQUIRED)
 
 if(NOT TARGET morphvlm::pcre2)
   find_path(MORPHVLM_PCRE2_INCLUDE pcre2.h)
@@ -24,4 +26,4 @@ if(NOT TARGET morphvlm::pcre2)
 endif()
 
 set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 nlohmann_json::nlohmann_json Eigen3::Eigen
-    JPEG::JPEG PNG::PNG Threads::Threads)
+    JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads)

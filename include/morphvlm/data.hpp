@@ -15,6 +15,7 @@
 #include "morphvlm/data/image.hpp"
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/prompt.hpp"
+#include "morphvlm/data/pubmed_xml.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 #include "morphvlm/data/text_entries.hpp"
 #include "morphvlm/data/vqa_text.hpp"
