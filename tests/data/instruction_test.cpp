@@ -47,10 +47,12 @@ TEST(Instruction, IsCutAtItsLengthAndThenHasNoEnd) {
   EXPECT_EQ(label_instruction({"abcdef", "g"}, tokens, letters).labels, TokenIds(4, -100));
 }
 
-TEST(Instruction, InterleavedTextIsLearnedFromPictureToEndOfChunk) {
-  constexpr std::int64_t kImage = 8, kEnd = 9, kPad = 0;
-  EXPECT_EQ(interleaved_labels({5, kImage, 6, kEnd, 7, 5, kImage, 6, 6, kEnd, kPad}, kImage, kEnd, kPad),
-            (TokenIds{-100, -100, 6, kEnd, -100, -100, -100, 6, 6, kEnd, -100}));
+TEST(Instruction, BatchesArePaddedOnTheRight) {
+  const std::vector<LabelledIds> rows{{{1, 5, 6}, {-100, 5, 6}}, {{1}, {-100}}};
+  const Batch batch = collate_labelled(rows, 0);
+  EXPECT_TRUE(batch.text.ids.equal(at::tensor({1, 5, 6, 1, 0, 0}, at::kLong).view({2, 3})));
+  EXPECT_TRUE(batch.text.attention_mask.equal(at::tensor({1, 1, 1, 1, 0, 0}, at::kLong).view({2, 3})));
+  EXPECT_TRUE(batch.labels.equal(at::tensor({-100, 5, 6, -100, -100, -100}, at::kLong).view({2, 3})));
 }
 
 }  // namespace

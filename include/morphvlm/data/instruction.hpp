@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/data/collate.hpp"
 #include "morphvlm/data/dataset.hpp"
 #include "morphvlm/data/prompt.hpp"
 #include "morphvlm/data/vqa_text.hpp"
@@ -59,7 +61,7 @@ inline std::string response_of_generation(std::string_view generated) {
   return std::string(generated.substr(first, generated.find_last_not_of(kSpace) - first + 1));
 }
 
-/// Token ids and labels of one text; -100 is not learned.
+/// Token ids and labels of one text; kIgnoredLabel is not learned.
 struct LabelledIds {
   TokenIds ids = {};
   TokenIds labels = {};
@@ -87,23 +89,21 @@ LabelledIds label_instruction(const InstructionText& text, const InstructionToke
   if (out.ids.back() != tokens.eos && std::ssize(out.ids) < tokens.max_length) out.ids.push_back(tokens.eos);
   out.labels = out.ids;
   const auto ignored = std::max<std::size_t>(1, cut(encode(text.instruction)).size());
-  std::fill_n(out.labels.begin(), std::min(ignored, out.labels.size()), -100);
-  for (auto& label : out.labels) label = label == tokens.pad || label == tokens.media ? -100 : label;
+  std::fill_n(out.labels.begin(), std::min(ignored, out.labels.size()), kIgnoredLabel);
+  for (auto& label : out.labels) label = label == tokens.pad || label == tokens.media ? kIgnoredLabel : label;
   return out;
 }
 
-/// OpenFlamingo's labels for interleaved text: padding and media tokens are not learned, nor is what stands
-/// before the first picture, nor what stands between an end of chunk and the next picture.
-inline TokenIds interleaved_labels(const TokenIds& ids, std::int64_t media, std::int64_t end_of_chunk,
-                                   std::int64_t pad) {
-  TokenIds labels = ids;
-  bool learned = false;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] == media) learned = true;
-    if (!learned || ids[i] == media || ids[i] == pad) labels[i] = -100;
-    if (ids[i] == end_of_chunk) learned = false;
+/// A training batch of labelled texts, right-padded.
+inline Batch collate_labelled(std::span<const LabelledIds> rows, std::int64_t pad) {
+  std::vector<TokenIds> ids, labels;
+  for (const auto& row : rows) {
+    ids.push_back(row.ids);
+    labels.push_back(row.labels);
   }
-  return labels;
+  const PaddedIds padded = pad_rows(ids, pad, Padding::right);
+  return {{.ids = padded.ids, .attention_mask = padded.mask},
+          pad_rows(labels, kIgnoredLabel, Padding::right).ids};
 }
 
 }  // namespace morphvlm
