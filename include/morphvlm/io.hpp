@@ -7,6 +7,7 @@
 #include "morphvlm/io/gguf.hpp"
 #include "morphvlm/io/gguf_llama.hpp"
 #include "morphvlm/io/hf_directory.hpp"
+#include "morphvlm/io/hf_language_config.hpp"
 #include "morphvlm/io/keys.hpp"
 #include "morphvlm/io/keys_vision.hpp"
 #include "morphvlm/io/mapped_file.hpp"

@@ -1,9 +1,11 @@
-"""flamingo_{mpt,mpt_hf,neox,neox_parallel,biogpt}.safetensors: open_flamingo's Flamingo over other language models."""
+"""flamingo_{mpt,mpt_hf,neox,neox_parallel,biogpt}.safetensors: open_flamingo's Flamingo over other language models;
+language_configs.json: their config.json."""
+import json
 import re
 
 import torch
 from flamingo import EOC, MEDIA, PAD, RANK, ALPHA, VIT, Clip, batch, greedy_full, prompts, run, tokens
-from formula import data, fill, parameter, write
+from formula import HERE, data, fill, parameter, write
 from open_flamingo.src.flamingo import Flamingo
 from open_flamingo.src.flamingo_lm import FlamingoLMMixin
 from open_flamingo.src.utils import extend_instance
@@ -111,6 +113,17 @@ def positions_of(mask):
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
+def plain_logits(lang, forward, takes_positions):
+    """The language model alone, without gated blocks, on the left-padded prompts."""
+    ids, mask = prompts()
+    layers = lang._get_decoder_layers()
+    lang._set_decoder_layers(lang.old_decoder_blocks)
+    with torch.no_grad():
+        logits = forward(input_ids=ids, attention_mask=mask, **(dict(position_ids=positions_of(mask)) if takes_positions else {})).logits
+    lang._set_decoder_layers(layers)
+    return dict(prompt_ids=ids, prompt_mask=mask, language_logits=logits)
+
+
 def decode(model, takes_positions, out, meta):
     """Greedy with cache, asserted equal to whole passes; beam 3 as OpenFlamingo's evaluation asks for it."""
     ids, mask = prompts()
@@ -135,6 +148,7 @@ def decode(model, takes_positions, out, meta):
 def fixture(name, made, layers_path, every, names=None, whole=True, takes_positions=True):
     lang, sizes = made
     key = reference_key(layers_path, names or {})
+    forward = lang.forward  # bound before OpenFlamingo puts its own in front of it
     model, listing = build(lang, layers_path, every, key)
     pixels = data("pixels", (3, 2, 1, 3, 42, 42))
     ids, mask, labels = batch()
@@ -143,6 +157,7 @@ def fixture(name, made, layers_path, every, names=None, whole=True, takes_positi
     out = dict(input_ids=ids, attention_mask=mask, labels=labels, logits=result.logits, loss=result.loss)
     meta = dict(language=sizes, vision=VIT, cross_attn_every_n_layers=every, eoc_token_id=EOC, media_token_id=MEDIA,
                 parameters=listing, formula_inputs=[["pixels", list(pixels.shape)], ["prompt_pixels", [2, 2, 1, 3, 42, 42]]])
+    out.update(plain_logits(lang, forward, takes_positions))
     if whole:
         peft, params, lora = add_lora(model, key)
         result, _ = run(model, pixels, ids, mask, labels)
@@ -154,7 +169,24 @@ def fixture(name, made, layers_path, every, names=None, whole=True, takes_positi
     write(f"flamingo_{name}.safetensors", out, **meta)
 
 
+def configs():
+    """config.json as transformers writes it: published sizes, and one with nothing at its default."""
+    rope = lambda theta, share: {"rope_type": "default", "rope_theta": theta, "partial_rotary_factor": share}
+    made = dict(
+        mpt_7b=MptConfig(d_model=4096, n_layers=32, n_heads=32, vocab_size=50432),
+        mpt_small=MptConfig(vocab_size=131, d_model=60, n_layers=3, n_heads=6, expansion_ratio=3, max_seq_len=64,
+                            layer_norm_epsilon=1e-6, attn_config=dict(qk_ln=True, alibi_bias_max=16)),
+        redpajama_incite_3b=GPTNeoXConfig(hidden_size=2560, num_hidden_layers=32, num_attention_heads=32, vocab_size=50432,
+                                          intermediate_size=10240, use_parallel_residual=False, rope_parameters=rope(10000.0, 1.0)),
+        neox_small=GPTNeoXConfig(vocab_size=131, hidden_size=60, num_hidden_layers=3, num_attention_heads=3, intermediate_size=92,
+                                 max_position_embeddings=64, layer_norm_eps=1e-6, tie_word_embeddings=True,
+                                 rope_parameters=rope(5000.0, 0.4)))
+    text = json.dumps({name: json.loads(config.to_json_string()) for name, config in made.items()}, indent=1) + "\n"
+    (HERE / "language_configs.json").write_text(text, encoding="utf-8")
+
+
 def main():
+    configs()
     fixture("mpt", mpt(True, 4), "transformer.blocks", 1, MPT_1B_NAMES, takes_positions=False)
     fixture("mpt_hf", mpt(False, 6), "transformer.blocks", 2, whole=False, takes_positions=False)
     fixture("neox", neox(False, 1.0, False), "gpt_neox.layers", 2)

@@ -40,6 +40,13 @@ TEST(Counts, OpenLlama3B) {
   EXPECT_EQ(presets::open_llama_3b.attention().head_dim, 100);
 }
 
+TEST(Counts, Llama7B) {
+  EXPECT_EQ(count(Llama<NoAdapter>::init(presets::llama_7b, on_meta())), 6'738'415'616);
+  EXPECT_EQ(presets::llama_7b.attention().head_dim, 128);
+  EXPECT_EQ(presets::llama_7b.vocab_size, 32000);
+  EXPECT_EQ(presets::llama_7b.rms_norm_eps, 1e-6);
+}
+
 TEST(Counts, SmolLm2TiedAndGrouped) {
   const auto model = Llama<NoAdapter>::init(presets::smollm2_135m, on_meta());
   EXPECT_EQ(count(model), 134'515'008);

@@ -1,6 +1,7 @@
 // A whole Flamingo of tests/golden (flamingo*.safetensors): weights by the formula, outputs of open_flamingo.
 #pragma once
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -87,11 +88,9 @@ void expect_flamingo_gradients(const Model& model, const Golden& golden, const s
   EXPECT_GT(stored, 0u);
 }
 
-/// Everything that a language model is held to inside a Flamingo.
-template <LanguageModel L>
+/// Everything that a language model is held to inside a Flamingo, `Model<P>` being the whole with adapters P.
+template <template <class> class Model>
 struct FlamingoCase {
-  template <AdapterPolicy P>
-  using Model = VLM<ClipViT, Perceiver, L, P>;
   using AllSites = LoRA<Attn, FeedForward>;
 
   Golden golden;
@@ -107,6 +106,27 @@ struct FlamingoCase {
     const Tensor logits = model(flamingo_pixels("pixels", 3), text);
     EXPECT_CLOSE(where_valid(logits), where_valid(golden["logits"]), 1e-5);
     EXPECT_CLOSE(causal_loss(logits, golden["labels"]), golden["loss"], 1e-5);
+  }
+
+  // The language model alone, left-padded: in one pass, and in pieces behind a cache.
+  template <class F = std::identity>
+  void expect_language_logits(F language = {}) const {
+    const auto model = load_flamingo<Model<NoAdapter>>(golden, language);
+    const auto& lm = model.lang_encoder;
+    const Tensor &ids = golden["prompt_ids"], &mask = golden["prompt_mask"];
+    const auto run = [&](std::int64_t from, std::int64_t to, KvCache* cache) {
+      const Tensor piece = ids.slice(1, from, to);
+      const DecoderContext context = lm.context(piece, mask.slice(1, 0, to), cache);
+      const Tensor x = lm.embed(piece, context);
+      return lm.logits(
+          lm.layers(x, context, cache, NoHook{}, 0, Model<NoAdapter>::Language::layer_count(lm.config)));
+    };
+    const Tensor padding = mask.to(at::kBool).unsqueeze(-1).logical_not();
+    const Tensor expected = golden["language_logits"].masked_fill(padding, 0);
+    EXPECT_CLOSE(run(0, 11, nullptr).masked_fill(padding, 0), expected, 1e-5);
+    KvCache cache;
+    const Tensor first = run(0, 6, &cache), second = run(6, 10, &cache), last = run(10, 11, &cache);
+    EXPECT_CLOSE(at::cat({first, second, last}, 1).masked_fill(padding, 0), expected, 1e-5);
   }
 
   // The sizes are odd and the weights random, so bf16's error is that of a few rounded sums: compared in

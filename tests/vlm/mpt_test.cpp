@@ -10,33 +10,50 @@ namespace {
 using testing::FlamingoCase;
 using testing::open_golden;
 
+template <class P>
+using Flamingo = VLM<ClipViT, Perceiver, MPT, P>;
+
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(MPTParity, Logits) { FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_logits(); }
+TEST(MPTParity, Logits) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_logits(); }
 
-TEST(MPTParity, LogitsInBf16) { FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_logits_in_bf16(); }
+TEST(MPTParity, LanguageModelAlone) {
+  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_language_logits();
+}
+
+TEST(MPTParity, LogitsInBf16) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_logits_in_bf16(); }
 
 TEST(MPTParity, AdapterLogitsAndGradients) {
-  FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
+  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
 }
 
 TEST(MPTParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_merged_logits();
+  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_merged_logits();
 }
 
 TEST(MPTParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_greedy();
+  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_greedy();
 }
 
-TEST(MPTParity, BeamSearch) { FlamingoCase<MPT>{open_golden("flamingo_mpt")}.expect_beams(); }
+TEST(MPTParity, BeamSearch) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_beams(); }
 
 TEST(MPTParity, WithoutNormsAndUnderTransformersNames) {
-  FlamingoCase<MPT>{open_golden("flamingo_mpt_hf")}.expect_logits(hf_mpt_key);
+  const FlamingoCase<Flamingo> hf{open_golden("flamingo_mpt_hf")};
+  hf.expect_logits(hf_mpt_key);
+  hf.expect_language_logits(hf_mpt_key);
 }
 
 TEST(MPTSizes, AreThePublishedOnes) {
   EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(presets::mpt_1b_redpajama, kShapesOnly)), 1'311'442'944);
   EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(presets::mpt_7b, kShapesOnly)), 6'649'286'656);
+}
+
+// The published count is that of the checkpoint's 50,432 rows, of which OpenFlamingo keeps 50,280.
+TEST(MPTSizes, CountGoesByTheTablesRows) {
+  auto config = presets::mpt_1b_redpajama;
+  EXPECT_EQ(config.vocab_size, 50432);
+  config.vocab_size = 50280;
+  EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(config, kShapesOnly)), 1'311'442'944 - 152 * 2048);
 }
 
 // OpenFlamingo-3B: three added tokens, table of 50,280 rows, trained by default: perceiver, gated blocks with

@@ -122,7 +122,7 @@ struct Mpt {
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
     const Tensor mask = causal_mask(past, time, attention_mask, ids.device());
     const Tensor slopes = alibi_slopes(config.n_heads, config.alibi_bias_max, ids.device());
-    return {.mask = alibi_mask(mask, past + time, slopes),
+    return {.mask = alibi_mask(mask, time, past + time, slopes),
             .positions = token_positions(past, time, attention_mask, ids.device())};
   }
 

@@ -24,15 +24,17 @@ inline Tensor alibi_slopes(std::int64_t heads, double bias_max, const at::Device
   return at::cat({slopes.slice(0, 1, n, 2), slopes.slice(0, 0, n, 2)}).slice(0, 0, heads);
 }
 
-/// Slope times the key's distance to the last key, with -inf where `mask` (bool, see causal_mask; may be
-/// undefined) forbids attention: float [batch or 1, heads, time or 1, keys], to be added to the scores. The
-/// bias depends on the key alone, since softmax does not see what a whole row has in common.
-inline Tensor alibi_mask(const Tensor& mask, std::int64_t keys, const Tensor& slopes) {
-  const Tensor distance = at::arange(1 - keys, 1, slopes.options());
-  const Tensor bias = slopes.unsqueeze(-1).mul(distance).unsqueeze(1).unsqueeze(0);
+/// -slope * |distance of query and key|, with -inf where `mask` (bool, see causal_mask; may be undefined)
+/// forbids attention: float [batch or 1, heads, time, keys], to be added to the scores. The queries are the
+/// last `time` of `keys` positions. MPT subtracts distances to the last key instead, which softmax cannot
+/// tell apart; but those grow with the text for near keys too, and 16 bits would round away what tells these
+/// from each other.
+inline Tensor alibi_mask(const Tensor& mask, std::int64_t time, std::int64_t keys, const Tensor& slopes) {
+  const Tensor query = at::arange(keys - time, keys, slopes.options()).unsqueeze(-1);
+  const Tensor distance = at::arange(keys, slopes.options()).sub(query).abs();
+  const Tensor bias = slopes.neg().view({1, -1, 1, 1}).mul(distance);
   if (!mask.defined()) return bias;
-  return bias.expand({mask.size(0), -1, mask.size(2), -1})
-      .masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
+  return bias.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
 }
 
 }  // namespace morphvlm
