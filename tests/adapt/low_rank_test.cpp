@@ -103,14 +103,14 @@ Net net(at::ScalarType dtype) {
 
 Tensor run(const Net& n, const Tensor& x) { return n.plain(n.more[0](n.adapted(x))); }
 
-TEST(Merge, LeavesTheOutputAndSpendsTheAdapters) {
+TEST(Merge, LeavesTheOutputAndSilencesTheAdapters) {
   Net n = net(at::kFloat);
   unfreeze(n, "*.adapter.*");
   const Tensor x = draw({5, 8}, 6), before = run(n, x);
   const Tensor shared = n.adapted.weight, original = shared.clone(), plain = n.plain.weight;
   EXPECT_EQ(merge_adapters(n), 2);
   EXPECT_CLOSE(run(n, x), before, 1e-5);
-  EXPECT_EQ(n.adapted.adapter.lora_B.abs().max().item<double>(), 0);
+  EXPECT_TRUE(n.adapted.adapter.lora_B.equal(draw({8, 3}, 4)));
   EXPECT_GT(n.adapted.weight.sub(original).abs().max().item<double>(), 0.1);
   // Without the adapters, too: everything is in the weights.
   const Linear<> base{.weight = n.adapted.weight, .bias = n.adapted.bias};
@@ -119,8 +119,39 @@ TEST(Merge, LeavesTheOutputAndSpendsTheAdapters) {
   EXPECT_TRUE(shared.equal(original));
   EXPECT_TRUE(n.plain.weight.is_same(plain));
   EXPECT_TRUE(n.adapted.adapter.lora_A.requires_grad());
-  EXPECT_EQ(merge_adapters(n), 2);
+  EXPECT_EQ(merge_adapters(n), 0);
   EXPECT_CLOSE(run(n, x), before, 1e-5);
+}
+
+TEST(Merge, UnmergingIsTheInverse) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    Net n = net(dtype);
+    const Tensor original = n.adapted.weight.clone(), x = draw({5, 8}, 6).to(dtype), before = run(n, x);
+    EXPECT_EQ(unmerge_adapters(n), 0);
+    EXPECT_EQ(merged_count(n), 0);
+    merge_adapters(n);
+    EXPECT_EQ(merged_count(n), 2);
+    const Tensor merged = n.adapted.weight;
+    EXPECT_EQ(unmerge_adapters(n), 2);
+    EXPECT_EQ(merged_count(n), 0);
+    // One rounding of the sum: half a unit in the last place of the largest value.
+    const double bound = (dtype == at::kFloat ? 6e-8 : 4e-3) * 2 * merged.abs().max().item<double>();
+    EXPECT_EQ(n.adapted.weight.scalar_type(), dtype);
+    EXPECT_LE(n.adapted.weight.sub(original).abs().max().item<double>(), bound);
+    EXPECT_CLOSE(run(n, x), before, dtype == at::kBFloat16 ? 2e-2 : 1e-5);
+    EXPECT_EQ(merge_adapters(n), 2);
+    EXPECT_EQ(merged_count(n), 2);
+  }
+}
+
+TEST(Merge, TheMergedWeightIsThereWithoutMerging) {
+  Net n = net(at::kFloat);
+  const Tensor weight = n.adapted.weight, expected = merged_weight(n.adapted);
+  EXPECT_TRUE(n.adapted.weight.is_same(weight));
+  EXPECT_TRUE(merged_weight(n.plain).equal(n.plain.weight));
+  merge_adapters(n);
+  EXPECT_TRUE(n.adapted.weight.equal(expected));
+  EXPECT_TRUE(merged_weight(n.adapted).equal(expected));
 }
 
 TEST(Merge, A16BitBaseStaysOneAndKeepsTheOutputToItsPrecision) {

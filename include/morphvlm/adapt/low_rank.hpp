@@ -35,6 +35,7 @@ struct LowRank {
   Tensor lora_A = {};  ///< [rank, in]
   Tensor lora_B = {};  ///< [out, rank]
   double scale = 1;
+  bool merged = false;  ///< whether the term is in the base's weight already; see merge_adapters
 
   /// The term to be added to the base's output: x [..., in] -> [..., out].
   Tensor operator()(const Tensor& x) const {

@@ -1,8 +1,13 @@
-// Folding adapters into the weights they adapt.
+// Folding adapters into the weights they adapt, and taking them out again.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
+
+#include <concepts>
+#include <cstdint>
+#include <string>
+#include <type_traits>
 
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/core/module.hpp"
@@ -15,37 +20,69 @@ template <class N>
 concept AdaptedProjection = requires(N& n) {
   { n.adapter.lora_A } -> std::convertible_to<Tensor>;
   { n.weight } -> std::convertible_to<Tensor>;
+  { n.adapter.merged } -> std::convertible_to<bool>;
 };
 
-template <class M>
-std::int64_t add_adapters_to_weights(M& module) {
+// weight + sign * scale * B A, summed in at least fp32, as a tensor of its own in the weight's dtype.
+inline Tensor shifted(const Tensor& weight, const LowRank& adapter, double sign) {
+  const Tensor delta = at::matmul(adapter.lora_B, adapter.lora_A).mul_(sign * adapter.scale);
+  return weight.detach().to(delta.scalar_type()).add(delta).to(weight.scalar_type());
+}
+
+// Calls f(node) for every adapted projection whose adapter is merged, or is not.
+template <class M, class F>
+std::int64_t for_each_adapted(M& module, bool merged, F&& f) {
   at::NoGradGuard no_grad;
-  std::int64_t merged = 0;
+  std::int64_t count = 0;
   visit_modules(module, [&](const std::string&, auto& node) {
     if constexpr (AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
-      const auto& [a, b, scale] = node.adapter;
-      const Tensor delta = at::matmul(b, a).mul_(scale);
-      node.weight = node.weight.detach().add(delta.to(node.weight.scalar_type()));
-      ++merged;
+      if (node.adapter.merged != merged) return;
+      f(node);
+      ++count;
     }
   });
-  return merged;
+  return count;
 }
 
 }  // namespace detail
 
-/// W += scale * B A for every adapted projection, then B = 0 so that the adapter adds nothing more: logits
-/// stay the same up to rounding. The weights are copied first (they may be mapped from a file, or shared).
-/// Returns how many projections were merged. Save the adapter before: it is spent by this.
+/// W += scale * B A for every adapted projection, whose adapter then stays silent: logits stay the same up to
+/// rounding. The weights are copied first (they may be mapped from a file, or shared). Returns how many
+/// projections were merged; those that are merged already are left alone. Factors are kept for
+/// unmerge_adapters and must not be changed before it. PyTorch equivalent: PEFT's `merge_adapter`.
 template <class M>
 std::int64_t merge_adapters(M& module) {
-  const std::int64_t merged = detail::add_adapters_to_weights(module);
-  at::NoGradGuard no_grad;
-  visit_modules(module, [&](const std::string&, auto& node) {
-    if constexpr (detail::AdaptedProjection<std::remove_reference_t<decltype(node)>>)
-      node.adapter.lora_B.zero_();
+  return detail::for_each_adapted(module, false, [](auto& node) {
+    node.weight = detail::shifted(node.weight, node.adapter, 1);
+    node.adapter.merged = true;
   });
-  return merged;
+}
+
+/// W -= scale * B A for every merged projection, whose adapter then acts again: the inverse of merge_adapters
+/// up to one rounding of W. Returns how many projections were unmerged.
+template <class M>
+std::int64_t unmerge_adapters(M& module) {
+  return detail::for_each_adapted(module, true, [](auto& node) {
+    node.weight = detail::shifted(node.weight, node.adapter, -1);
+    node.adapter.merged = false;
+  });
+}
+
+/// How many projections are merged at present.
+template <class M>
+std::int64_t merged_count(const M& module) {
+  return detail::for_each_adapted(module, true, [](const auto&) {});
+}
+
+/// What a projection does altogether: its weight with the adapter's term in it, whether it is merged or not.
+/// [out, in]; the module's own tensor where nothing has to be added.
+template <class Projection>
+Tensor merged_weight(const Projection& projection) {
+  if constexpr (detail::AdaptedProjection<const Projection>) {
+    at::NoGradGuard no_grad;
+    if (!projection.adapter.merged) return detail::shifted(projection.weight, projection.adapter, 1);
+  }
+  return projection.weight.detach();
 }
 
 }  // namespace morphvlm

@@ -58,4 +58,14 @@ A make_adapter(std::int64_t in, std::int64_t out, const Config& config, const Te
   }
 }
 
+/// Whether an adapter's term is in the base's weight already, so that it is not to be added.
+template <class A>
+bool is_merged(const A& adapter) {
+  if constexpr (requires { adapter.merged; }) {
+    return adapter.merged;
+  } else {
+    return false;
+  }
+}
+
 }  // namespace morphvlm

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
@@ -64,6 +65,8 @@ inline void expect_same_adapter(const Json& config, const Json& about, const std
 /// changed. Which parameters are trainable stays as it is.
 template <class Model>
 void load_adapter(Model& model, const std::filesystem::path& folder) {
+  expect(merged_count(model) == 0, folder.string(),
+         ": the model's adapters are merged into its weights; unmerge them before others are loaded");
   const auto path = folder / kAdapterWeights;
   const auto where = (folder / kAdapterConfig).string();
   const Json about = read_json(where);

@@ -26,7 +26,9 @@ struct Linear {
     const auto dtype = x.scalar_type();
     Tensor y =
         bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
-    if constexpr (!std::is_same_v<Adapter, Plain>) y = y.add(adapter(x));
+    if constexpr (!std::is_same_v<Adapter, Plain>) {
+      if (!is_merged(adapter)) y = y.add(adapter(x));
+    }
     return y;
   }
 

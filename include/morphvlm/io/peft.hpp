@@ -1,0 +1,341 @@
+// Adapter folders of PEFT, read into a model with LoRA and written from one.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/zeros.h>
+
+#include "morphvlm/adapt/merge.hpp"
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/io/keys_peft.hpp"
+#include "morphvlm/io/peft_config.hpp"
+#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/io/torch_pickle.hpp"
+
+namespace morphvlm {
+
+/// An adapter folder as it is read.
+struct PeftAdapter {
+  LoRAConfig lora = {};
+  Json config = {};        ///< adapter_config.json
+  StateDict tensors = {};  ///< under PEFT's keys
+  std::string where = {};  ///< the folder, leads every message
+};
+
+/// Whether `folder` looks like one of PEFT's.
+inline bool is_peft_folder(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / kPeftConfig);
+}
+
+/// Reads a folder that PEFT's `save_pretrained` wrote (safetensors, or .bin). See parse_peft_config.
+inline PeftAdapter read_peft(const std::filesystem::path& folder) {
+  const auto where = (folder / kPeftConfig).string();
+  PeftAdapter adapter{.config = read_json(where), .where = folder.string()};
+  adapter.lora = parse_peft_config(adapter.config, where);
+  const bool pickled =
+      !std::filesystem::exists(folder / kPeftWeights) && std::filesystem::exists(folder / kPeftTorchWeights);
+  adapter.tensors =
+      pickled ? load_torch(folder / kPeftTorchWeights) : load_safetensors(folder / kPeftWeights);
+  return adapter;
+}
+
+/// The sites that an adapter folder has adapters at: of SelfAttn, CrossAttn, Mlp, CrossMlp. Error: adapters
+/// that sit elsewhere.
+inline std::set<std::string> peft_sites(const PeftAdapter& adapter) {
+  std::set<std::string> sites;
+  for (const auto& [key, t] : adapter.tensors) {
+    const auto module = parse_peft_key(key, adapter.where).module;
+    const auto site = peft_site(peft_canonical(module, "layers"));
+    expect(!site.empty(), adapter.where, ": module \"", module, "\" is at no adapter site");
+    sites.emplace(site);
+  }
+  return sites;
+}
+
+namespace detail {
+
+// A module with a weight, and its adapter where it carries one.
+struct Slot {
+  std::string module = {};     // our name
+  std::string canonical = {};  // see peft_canonical
+  Tensor lora_A = {}, lora_B = {};
+  double scale = 0;
+
+  bool adapted() const { return lora_A.defined(); }
+};
+
+template <class M>
+concept HasGatedBlocks = requires(const M& m) {
+  M::Language::layers_path;
+  m.gated_cross_attn;
+};
+
+/// Names of a model's modules in PEFT's trees.
+template <class M>
+std::string tree_name(const M& model, const std::string& module, PeftTree tree) {
+  if constexpr (HasGatedBlocks<M>) {
+    return peft_module(module, tree, M::Language::layers_path, model.config.cross_attention.every);
+  } else {
+    expect(tree == PeftTree::language_model, "a language model alone has no tree of OpenFlamingo");
+    return peft_module(module, tree, {}, 1);
+  }
+}
+
+template <class M>
+std::string_view layers_path_of(const M&) {
+  if constexpr (HasGatedBlocks<M>) return M::Language::layers_path;
+  return "layers";
+}
+
+template <class M>
+std::vector<Slot> slots(const M& model) {
+  constexpr auto whole = HasGatedBlocks<M> ? PeftTree::lang_encoder : PeftTree::language_model;
+  std::vector<Slot> found;
+  visit_modules(model, [&](const std::string& name, const auto& node) {
+    if constexpr (requires { {node.weight.defined()} -> std::same_as<bool>; }) {
+      Slot slot{.module = name,
+                .canonical = peft_canonical(tree_name(model, name, whole), layers_path_of(model))};
+      if constexpr (AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
+        slot.lora_A = node.adapter.lora_A, slot.lora_B = node.adapter.lora_B, slot.scale = node.adapter.scale;
+      }
+      found.push_back(std::move(slot));
+    }
+  });
+  return found;
+}
+
+inline std::string list(const std::set<std::string>& items) {
+  std::string text;
+  for (const auto& item : items) text += (text.empty() ? "" : ", ") + item;
+  return text.empty() ? "nothing" : text;
+}
+
+inline std::string selections(const Json& config) {
+  std::string text;
+  for (const auto key : kPeftSelections) {
+    const auto it = config.find(key);
+    if (it != config.end() && !says_nothing(*it)) text += "\n  " + std::string(key) + ": " + it->dump();
+  }
+  return text;
+}
+
+inline std::set<std::string> sites_of(const std::vector<Slot>& slots) {
+  std::set<std::string> sites;
+  for (const auto& slot : slots) {
+    if (slot.adapted()) sites.emplace(peft_site(slot.canonical));
+  }
+  return sites;
+}
+
+// The file's tensors by canonical name of module and factor. A tensor under two names must be the same.
+inline std::map<std::string, Tensor> by_canonical_name(const PeftAdapter& adapter, std::string_view layers_path) {
+  std::map<std::string, Tensor> found;
+  for (const auto& [key, t] : adapter.tensors) {
+    const auto [module, factor] = parse_peft_key(key, adapter.where);
+    const auto [it, fresh] = found.emplace(peft_canonical(module, layers_path) + '.' + factor, t);
+    expect(fresh || it->second.equal(t), adapter.where, ": tensor \"", key,
+           "\" has another value under another name of the same module");
+  }
+  return found;
+}
+
+}  // namespace detail
+
+/// How strictly load_peft takes a model's policy.
+struct PeftLoad {
+  /// A site of the model that the folder has nothing at gets adapters that add nothing, instead of an Error.
+  bool sites_may_be_missing = false;
+};
+
+namespace detail {
+
+inline void expect_same_sites(const PeftAdapter& adapter, const std::vector<Slot>& slots, const PeftLoad& options) {
+  const auto here = sites_of(slots), there = peft_sites(adapter);
+  const bool covered = std::ranges::includes(here, there);
+  expect(covered && (options.sites_may_be_missing || here == there), adapter.where, ": adapters at ", list(there),
+         "; the model's type has them at ", list(here));
+}
+
+inline bool same_scale(double a, double b) { return std::abs(a - b) <= 1e-9 * std::abs(b); }
+
+inline void expect_same_scale(const PeftAdapter& adapter, const std::vector<Slot>& slots) {
+  const double scale = adapter.lora.scale();
+  for (const auto& slot : slots) {
+    expect(!slot.adapted() || same_scale(slot.scale, scale), adapter.where,
+           ": r ", adapter.lora.rank, ", lora_alpha ", adapter.lora.alpha,
+           adapter.lora.rank_stabilized ? " (rsLoRA)" : "", " make a scale of ", scale, "; ", slot.module,
+           " was built with ", slot.scale, ". Build the model with the folder's config (PeftAdapter::lora)");
+  }
+}
+
+// Our keys and the values they get, for every adapter of the model.
+inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>& slots,
+                             std::string_view layers_path) {
+  auto found = by_canonical_name(adapter, layers_path);
+  const auto there = peft_sites(adapter);
+  StateDict values;
+  LoadReport report;
+  const auto take = [&](const Slot& slot, char factor, const Tensor& parameter) {
+    const std::string key = slot.module + ".adapter.lora_" + factor;
+    auto it = found.find(slot.canonical + '.' + factor);
+    if (it == found.end()) it = found.find(peft_canonical(hf_mpt_key(slot.canonical + '.'), layers_path) + factor);
+    if (it == found.end()) {
+      if (there.contains(std::string(peft_site(slot.canonical)))) return report.missing.push_back(key);
+      values.emplace_back(key, at::zeros(parameter.sizes(), parameter.options().device(
+          parameter.is_meta() ? at::kCPU : parameter.device()).requires_grad(false)));
+      return;
+    }
+    if (it->second.sizes() != parameter.sizes() || !it->second.is_floating_point())
+      report.mismatched.push_back(key + ": expected " + describe(parameter) + ", found " + describe(it->second));
+    values.emplace_back(key, it->second.to(parameter.scalar_type()));
+    found.erase(it);
+  };
+  for (const auto& slot : slots) {
+    if (!slot.adapted()) continue;
+    take(slot, 'A', slot.lora_A);
+    take(slot, 'B', slot.lora_B);
+  }
+  for (const auto& [name, t] : found) report.unexpected.push_back(name);
+  if (!report.clean()) fail(to_string(report, adapter.where), selections(adapter.config));
+  return values;
+}
+
+}  // namespace detail
+
+/// Puts an adapter that PEFT trained into a VLM or a plain language model. Strict: the sites, every module and
+/// every shape must be the model's own, and so must rank and scale; otherwise one Error lists what differs and
+/// nothing is changed. Values are converted to the dtype of the model's adapters. Which parameters are
+/// trainable stays as it is.
+template <class M>
+void load_peft(M& model, const PeftAdapter& adapter, const PeftLoad& options = {}) {
+  expect(merged_count(model) == 0, adapter.where,
+         ": the model's adapters are merged into its weights; unmerge them before others are loaded");
+  const auto slots = detail::slots(std::as_const(model));
+  detail::expect_same_sites(adapter, slots, options);
+  const auto values = detail::peft_values(adapter, slots, detail::layers_path_of(model));
+  detail::expect_same_scale(adapter, slots);
+  detail::assign_all(model, values);
+}
+
+/// As above, from a folder.
+template <class M>
+void load_peft(M& model, const std::filesystem::path& folder, const PeftLoad& options = {}) {
+  load_peft(model, read_peft(folder), options);
+}
+
+/// What save_peft writes for.
+struct PeftExport {
+  /// Default: the whole model for a VLM, the language model for one alone.
+  std::optional<PeftTree> tree = {};
+  std::string base_model = {};  ///< base_model_name_or_path
+  /// Default: the model's config. A language model alone does not know how its scale came about, and writes
+  /// alpha = scale * rank.
+  std::optional<LoRAConfig> lora = {};
+  /// Another spelling of the language model's keys than ours, e.g. hf_mpt_key.
+  std::function<std::string(std::string)> language = {};
+};
+
+namespace detail {
+
+// The last part of a name, or the last two where the last is a number: "q_proj", "ff.1".
+inline std::string target_of(const std::string& name) {
+  const auto dot = name.rfind('.');
+  if (dot == std::string::npos) return name;
+  const bool number = name.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+  const auto cut = number ? name.rfind('.', dot - 1) : dot;
+  return cut == std::string::npos ? name : name.substr(cut + 1);
+}
+
+// PEFT adapts what is called so or ends so. Short names, where they hit nothing else; else all in full.
+inline std::vector<std::string> target_modules(const std::vector<std::string>& adapted,
+                                               const std::vector<std::string>& others) {
+  std::vector<std::string> targets;
+  for (const auto& name : adapted) {
+    const auto target = target_of(name);
+    if (std::ranges::find(targets, target) == targets.end()) targets.push_back(target);
+  }
+  const auto hit = [&](const std::string& name) {
+    return std::ranges::any_of(targets, [&](const auto& t) { return name == t || name.ends_with('.' + t); });
+  };
+  return std::ranges::any_of(others, hit) ? adapted : targets;
+}
+
+struct PeftFiles {
+  StateDict tensors = {};
+  std::vector<std::string> targets = {};
+};
+
+template <class M>
+PeftFiles peft_files(const M& model, PeftTree tree, const PeftExport& options) {
+  PeftFiles files;
+  std::vector<std::string> adapted, others;
+  for (const auto& slot : slots(model)) {
+    const bool language = slot.module.starts_with(kLanguagePrefix) || !HasGatedBlocks<M>;
+    const bool inside = language || (slot.adapted() || slot.module.starts_with("gated_cross_attn."));
+    const bool in_tree = tree == PeftTree::flamingo || (tree == PeftTree::lang_encoder ? inside : language || slot.adapted());
+    if (!in_tree) continue;
+    std::string name = tree_name(model, slot.module, tree);
+    if (options.language && language) {
+      name = options.language(name + '.');
+      name.pop_back();
+    }
+    (slot.adapted() ? adapted : others).push_back(name);
+    if (!slot.adapted()) continue;
+    const std::string key = std::string(kPeftPrefix) + name;
+    files.tensors.emplace_back(key + ".lora_A.weight", slot.lora_A.detach());
+    files.tensors.emplace_back(key + ".lora_B.weight", slot.lora_B.detach());
+  }
+  files.targets = target_modules(adapted, others);
+  return files;
+}
+
+template <class M>
+LoRAConfig lora_config(const M& model, const PeftExport& options) {
+  const auto all = slots(model);
+  const auto first = std::ranges::find_if(all, &Slot::adapted);
+  expect(first != all.end(), "the model has no adapters, so there is nothing for PEFT to load");
+  const auto rank = first->lora_A.size(0);
+  LoRAConfig config{.rank = rank, .alpha = first->scale * static_cast<double>(rank)};
+  if constexpr (requires { model.config.adapter.rank; }) config = model.config.adapter;
+  config = options.lora.value_or(config);
+  for (const auto& slot : all) {
+    expect(!slot.adapted() || (slot.lora_A.size(0) == config.rank && same_scale(slot.scale, config.scale())),
+           slot.module, ": rank ", slot.adapted() ? slot.lora_A.size(0) : 0, " and scale ", slot.scale,
+           " are not those of the config to be written, rank ", config.rank, " and scale ", config.scale());
+  }
+  return config;
+}
+
+}  // namespace detail
+
+/// Writes a VLM's or a language model's adapters as a folder that PEFT loads (`PeftModel.from_pretrained`),
+/// atomically. PEFT must find the same base model: for a VLM, OpenFlamingo's tree with the same distance of
+/// gated blocks. Error: the model has no adapters, or has some outside the chosen tree.
+template <class M>
+void save_peft(const M& model, const std::filesystem::path& folder, const PeftExport& options = {}) {
+  const auto tree =
+      options.tree.value_or(detail::HasGatedBlocks<M> ? PeftTree::flamingo : PeftTree::language_model);
+  const auto lora = detail::lora_config(model, options);
+  const auto files = detail::peft_files(model, tree, options);
+  const Json config = peft_config_json(lora, files.targets, options.base_model,
+                                       tree == PeftTree::language_model);
+  write_directory(folder, [&](const std::filesystem::path& fresh) {
+    save_safetensors(fresh / kPeftWeights, files.tensors, {{"format", "pt"}});
+    write_file(fresh / kPeftConfig, config.dump(2) + "\n");
+  });
+}
+
+}  // namespace morphvlm
