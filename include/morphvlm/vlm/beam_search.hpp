@@ -9,11 +9,13 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/vlm/generate_config.hpp"
+#include "morphvlm/vlm/sample.hpp"
 
 namespace morphvlm {
 
@@ -101,7 +103,9 @@ inline bool can_go_on(BeamSearch& s, const Tensor& ended) {
 /// One step: log_probs [batch * beams, vocabulary] of the running beams' next tokens, eos already held back
 /// where it must be. Sets `done` when nothing is left to do.
 inline BeamChoice advance(BeamSearch& s, const Tensor& log_probs) {
-  const auto beams = s.config.num_beams, vocabulary = log_probs.size(-1), keep = 2 * beams;
+  const auto beams = s.config.num_beams, vocabulary = log_probs.size(-1);
+  // Enough to go on with, even if all the best ones end.
+  const auto keep = std::max<std::int64_t>(2, 1 + std::ssize(s.config.eos_ids())) * beams;
   const Tensor total = log_probs.unflatten(0, {-1, beams}).add(s.running_scores.unsqueeze(-1)).flatten(1);
   const auto [scores, index] = at::topk(total, keep);
   const Tensor from = index.floor_divide(vocabulary), token = index.remainder(vocabulary);
@@ -109,7 +113,7 @@ inline BeamChoice advance(BeamSearch& s, const Tensor& log_probs) {
   sequences.select(2, s.step).copy_(token);
   const bool full = s.step + 1 == s.config.max_new_tokens;
   const Tensor ended =
-      full ? at::full_like(token, true, token.options().dtype(at::kBool)) : token.eq(s.config.eos_token_id);
+      full ? at::full_like(token, true, token.options().dtype(at::kBool)) : ends_row(token, s.config);
 
   const Tensor open = scores.sub(ended.to(at::kFloat), 1e9);
   const Tensor next = std::get<1>(at::topk(open, beams));

@@ -18,11 +18,11 @@
 
 namespace morphvlm {
 
-/// What was generated.
+/// What was generated: num_return_sequences rows for each text.
 struct Generated {
-  Tensor ids = {};      ///< int64 [batch, n], n <= max_new_tokens: new ids only, padded after the end
-  Tensor lengths = {};  ///< int64 [batch]: new tokens up to the end, eos included
-  Tensor scores = {};   ///< [batch] of the beams, with the length penalty; undefined without beam search
+  Tensor ids = {};      ///< int64 [rows, n], n <= max_new_tokens: new ids only, padded after the end
+  Tensor lengths = {};  ///< int64 [rows]: new tokens up to the end, eos included
+  Tensor scores = {};   ///< [rows] of the beams, with the length penalty; undefined without beam search
 };
 
 namespace detail {
@@ -47,7 +47,7 @@ Generated continue_rows(const Model& model, Tensor hidden, VlmCache& cache, Tens
     const Tensor next = choose_token(last_logits(model, hidden), c, step).masked_fill(done, c.pad_token_id);
     tokens.push_back(next);
     lengths = lengths.add(done.logical_not().to(at::kLong));
-    done = done.logical_or(next.eq(c.eos_token_id));
+    done = done.logical_or(ends_row(next, c));
     if (step + 1 == c.max_new_tokens || done.all().template item<bool>()) break;
     mask = with_new_column(mask);
     hidden = model.hidden({.ids = next.unsqueeze(1), .attention_mask = mask}, {}, &cache);
@@ -76,10 +76,11 @@ Generated continue_beams(const Model& model, const Tensor& hidden, VlmCache& cac
     choice =
         advance(search, log_probs(model.hidden({.ids = choice.tokens, .attention_mask = mask}, {}, &cache)));
   }
-  const Tensor lengths = search.lengths.select(1, 0);
-  return {.ids = search.finished.select(1, 0).slice(1, 0, lengths.max().template item<std::int64_t>()),
+  const auto best = [&](const Tensor& t) { return t.slice(1, 0, c.num_return_sequences).flatten(0, 1); };
+  const Tensor lengths = best(search.lengths);
+  return {.ids = best(search.finished).slice(1, 0, lengths.max().template item<std::int64_t>()),
           .lengths = lengths,
-          .scores = search.finished_scores.select(1, 0)};
+          .scores = best(search.finished_scores)};
 }
 
 }  // namespace detail

@@ -3,11 +3,12 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/topk.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -23,12 +24,19 @@ namespace detail {
 inline constexpr double kForbidden = -std::numeric_limits<double>::infinity();
 }
 
-/// scores [n, vocabulary] with eos forbidden while fewer than min_new_tokens were chosen before (`step`).
-/// transformers equivalent: MinNewTokensLengthLogitsProcessor.
+/// Which of `tokens` (int64 [...]) end a row: bool of the same shape.
+inline Tensor ends_row(const Tensor& tokens, const GenerateConfig& c) {
+  Tensor ended = at::zeros(tokens.sizes(), tokens.options().dtype(at::kBool));
+  for (const auto id : c.eos_ids()) ended = ended.logical_or(tokens.eq(id));
+  return ended;
+}
+
+/// scores [n, vocabulary] with what ends a row forbidden while fewer than min_new_tokens were chosen before
+/// (`step`). transformers equivalent: MinNewTokensLengthLogitsProcessor.
 inline Tensor hold_back_eos(const Tensor& scores, const GenerateConfig& c, std::int64_t step) {
-  if (c.eos_token_id < 0 || step >= c.min_new_tokens) return scores;
-  return scores.index_fill(-1, at::full({1}, c.eos_token_id, scores.options().dtype(at::kLong)),
-                           detail::kForbidden);
+  if (c.eos_ids().empty() || step >= c.min_new_tokens) return scores;
+  const Tensor ids = at::tensor(c.eos_ids(), at::kLong).to(scores.device());
+  return scores.index_fill(-1, ids, detail::kForbidden);
 }
 
 /// logits [n, vocabulary] -> those that sampling draws from, the others -inf: temperature, then top_k (ties
