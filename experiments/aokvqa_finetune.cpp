@@ -319,6 +319,7 @@ AokvqaFinetuneResult run(const AokvqaFinetune& e) {
   const auto asked = [&](Json k) {
     k["test_questions"] = e.test_questions;
     k["max_new_tokens"] = e.evaluate.max_new_tokens;
+    if (e.evaluate.num_beams > 1) k["beams"] = {e.evaluate.num_beams, e.evaluate.length_penalty};
     return k;
   };
   const auto pretrained = [&] { return pretrained_model<NoAdapter>(bench); };
@@ -349,7 +350,7 @@ Asker open_run(const std::filesystem::path& folder, const std::filesystem::path&
     VqaTokens query = tokenize_vqa(e->prompt, question, "", bench->codec.media_token, bench->codec.encode);
     query.answer.clear();
     const Tensor latents = model->resample(model->encode_vision(pixels));
-    return answer_batch(*model, bench->codec, {&query, 1}, latents, e->evaluate.max_new_tokens).front();
+    return answer_batch(*model, bench->codec, {&query, 1}, latents, e->evaluate).front();
   };
 }
 

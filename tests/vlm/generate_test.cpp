@@ -182,6 +182,38 @@ TEST(Sampling, ARowDependsOnItsNumberAndTheSeedAlone) {
   EXPECT_EQ(until_end(generate(model, left_padded(prompts), {}, config(1))), all);
   EXPECT_EQ(until_end(generate(model, left_padded({prompts[0]}), {}, config(1)))[0], all[0]);
   EXPECT_NE(until_end(generate(model, left_padded(prompts), {}, config(2))), all);
+  // Another row alone, by its number.
+  auto third = config(1);
+  third.streams = {2};
+  EXPECT_EQ(until_end(generate(model, left_padded({prompts[2]}), {}, third))[0], all[2]);
+  third.streams = {2, 3};
+  EXPECT_EQ(message_of([&] { generate(model, left_padded({prompts[2]}), {}, third); }),
+            "generate: streams: expected 1 numbers, found 2");
+}
+
+TEST(Sampling, FromLogitsThatAreNoNumbersIsAnError) {
+  const Tensor logits = at::full({1, 5}, std::nan(""), at::kFloat);
+  EXPECT_EQ(message_of([&] { draw(logits, {.do_sample = true}, 0); }),
+            "generate: the logits are NaN, or forbid every token");
+}
+
+// Against whole passes without a cache.
+TEST(Generate, TextReadWithoutGatedBlocksIsContinuedWithoutThem) {
+  using Tiny = testing::TinyVlm<NoAdapter>;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    const auto model = testing::tiny_model<Tiny>(seed);
+    const Tensor ids = at::tensor({3, 9, 14, 27, 31, 2, 8, 40}, at::kLong).view({2, 4});
+    const TextInput text{.ids = ids, .without_gated_blocks = true};
+    const Tensor found = generate(model, text, {}, {.max_new_tokens = 6}).ids;
+    Tensor all = ids;
+    for (int i = 0; i < 6; ++i) {
+      const Tensor h = model.hidden({.ids = all, .without_gated_blocks = true}, {});
+      all = at::cat({all, model.logits(h).select(1, all.size(1) - 1).argmax(-1, true)}, 1);
+    }
+    EXPECT_TRUE(found.equal(all.slice(1, 4))) << seed;
+    EXPECT_TRUE(
+        generate(model, text, {}, {.max_new_tokens = 1, .num_beams = 2}).ids.equal(found.slice(1, 0, 1)));
+  }
 }
 
 TEST(Generate, SettingsThatMakeNoSenseAreRefusedByName) {

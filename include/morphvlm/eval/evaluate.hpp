@@ -53,6 +53,8 @@ struct VqaScore {
 struct EvaluateConfig {
   std::int64_t batch = 64;
   std::int64_t max_new_tokens = 5;
+  std::int64_t num_beams = 1;        ///< OpenFlamingo: 3
+  double length_penalty = 1.0;       ///< of beams; OpenFlamingo: 0
   std::string title = "evaluation";  ///< of the progress bar; empty: none
 };
 
@@ -61,14 +63,14 @@ inline double score_answer(std::string_view answer, const std::vector<std::strin
   return truth.size() > 1 ? vqa_accuracy(answer, truth) : exact_match(answer, truth);
 }
 
-/// Greedy answers to a batch of queries (token rows without answers) about images with `latents`
+/// Answers to a batch of queries (token rows without answers) about images with `latents`
 /// [batch, media, l, d]; undefined latents withhold the images: the text is the same, cross-attention adds
 /// nothing. Layers below the first gated block, and what stands before the image, run once per distinct
 /// query.
 template <class Model>
 std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec,
                                       std::span<const VqaTokens> queries, const Tensor& latents,
-                                      std::int64_t max_new_tokens) {
+                                      const EvaluateConfig& config) {
   at::NoGradGuard no_grad;
   SharedBatch batch = collate_shared(queries, codec.pad_token, false);
   std::vector<TokenIds> distinct;
@@ -81,7 +83,11 @@ std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec
   batch.text.prefix.entry = entry.slice(1, 0, prefix_time);
   batch.text.rest.entry = entry.slice(1, prefix_time).index_select(0, batch.text.rows);
   const Tensor out = hidden(model, batch.text, latents, &cache);
-  const GenerateConfig how{max_new_tokens, codec.eoc_token, codec.eoc_token};
+  const GenerateConfig how{.max_new_tokens = config.max_new_tokens,
+                           .eos_token_id = codec.eoc_token,
+                           .pad_token_id = codec.eoc_token,
+                           .num_beams = config.num_beams,
+                           .length_penalty = config.length_penalty};
   const Tensor ids = generate_from(model, out, cache, batch.text.rest.attention_mask, how).ids;
   std::vector<std::string> answers;
   for (std::int64_t r = 0; r < ids.size(0); ++r) {
@@ -137,7 +143,7 @@ std::vector<VqaPrediction> evaluate(const Model& model, const VqaDataset& data, 
       rows.push_back(order[begin++]);
       batch.push_back(query);
     }
-    const auto answers = answer_batch(model, codec, batch, latents_of(rows), config.max_new_tokens);
+    const auto answers = answer_batch(model, codec, batch, latents_of(rows), config);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto& truth = data.examples[static_cast<std::size_t>(rows[i])].answers;
       out[static_cast<std::size_t>(rows[i])] = {rows[i], answers[i], score_answer(answers[i], truth)};

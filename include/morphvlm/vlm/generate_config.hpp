@@ -42,8 +42,10 @@ struct GenerateConfig {
   double temperature = 1.0;  ///< divides the logits, first
   std::int64_t top_k = 0;    ///< only the k likeliest; 0: all
   double top_p = 1.0;        ///< only the likeliest that make up this share, last
-  /// Of sampling: row r of a batch draws from stream (seed, r), whatever stands beside it.
+  /// Of sampling: a row draws from the stream of seed and its number, whatever stands beside it. `streams`
+  /// holds the rows' numbers, such as those of a data set; empty: 0, 1, ...
   std::int64_t seed = 0;
+  std::vector<std::int64_t> streams = {};
 
   /// All tokens that end a row.
   std::vector<std::int64_t> eos_ids() const {

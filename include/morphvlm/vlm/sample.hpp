@@ -62,10 +62,14 @@ inline Tensor warp_logits(Tensor logits, const GenerateConfig& c) {
 /// before.
 inline Tensor draw(const Tensor& logits, const GenerateConfig& c, std::int64_t step) {
   const Tensor cumulative = at::softmax(logits.to(at::kCPU, at::kDouble), -1).cumsum(-1);
+  expect(cumulative.isfinite().all().item<bool>(), "generate: the logits are NaN, or forbid every token");
+  expect(c.streams.empty() || std::ssize(c.streams) == logits.size(0), "generate: streams: expected ",
+         logits.size(0), " numbers, found ", c.streams.size());
   Tensor point = at::empty({logits.size(0), 1}, at::kDouble);
   for (std::int64_t row = 0; row < logits.size(0); ++row) {
+    const auto number = c.streams.empty() ? row : c.streams[static_cast<std::size_t>(row)];
     const auto stream =
-        split_mix(static_cast<std::uint64_t>(c.seed)) ^ split_mix(static_cast<std::uint64_t>(row) + 1);
+        split_mix(static_cast<std::uint64_t>(c.seed)) ^ split_mix(static_cast<std::uint64_t>(number) + 1);
     const auto bits = CounterRng{stream, static_cast<std::uint64_t>(step)}.next() >> 11;
     point.mutable_data_ptr<double>()[row] = static_cast<double>(bits) * 0x1p-53;
   }

@@ -28,12 +28,14 @@ struct VlmCache {
   KvCache text = {};
   std::vector<MediaKeyValues> media = {};  ///< one per gated block
   Tensor media_seen = {};                  ///< int64 [batch, 1]
+  bool without_gated_blocks = false;       ///< what was read so, is continued so (TextInput)
 
   /// The text's part of the given batch rows (int64 [n], repeats allowed): one text continued with many
   /// images.
   VlmCache select_text(const Tensor& rows) const {
     return {.text = text.select(rows),
-            .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{}};
+            .media_seen = media_seen.defined() ? media_seen.index_select(0, rows) : Tensor{},
+            .without_gated_blocks = without_gated_blocks};
   }
 
   /// The given batch rows of all of it: one state continued in several ways.
@@ -111,9 +113,10 @@ struct VLM {
     const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids, context);
     VlmCache local;
     VlmCache& state = cache ? *cache : local;
+    state.without_gated_blocks |= text.without_gated_blocks;
     const MediaMask mask = read_media(text.ids, latents, state);
     auto see = [&](std::int64_t layer, const Tensor& h) {
-      if (text.without_gated_blocks || (layer + 1) % config.cross_attention.every != 0) return h;
+      if (state.without_gated_blocks || (layer + 1) % config.cross_attention.every != 0) return h;
       const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
       if (state.media.empty()) return gated_cross_attn[block].feed_forward(h);
       return gated_cross_attn[block](h, state.media[block], mask);
