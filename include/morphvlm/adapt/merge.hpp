@@ -4,13 +4,17 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <unordered_map>
+#include <vector>
 
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/core/module.hpp"
+#include "morphvlm/core/state_dict.hpp"
 
 namespace morphvlm {
 
@@ -83,6 +87,31 @@ Tensor merged_weight(const Projection& projection) {
     if (!projection.adapter.merged) return detail::shifted(projection.weight, projection.adapter, 1);
   }
   return projection.weight.detach();
+}
+
+/// All parameters of a module as if its adapters were merged, and without them: the state dict of the plain
+/// model that does the same. The module is not changed; adapted weights are new tensors, the rest its own.
+template <class M>
+StateDict merged_state(const M& module) {
+  std::unordered_map<std::string, Tensor> merged;
+  std::vector<std::string> adapters;
+  visit_modules(module, [&](const std::string& name, const auto& node) {
+    if constexpr (detail::AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
+      merged.emplace(detail::join_path(name, "weight"), merged_weight(node));
+      adapters.push_back(detail::join_path(name, "adapter."));
+    }
+  });
+  StateDict out;
+  for (auto& [name, t] : state_dict(module)) {
+    const auto of_adapter = [&](const std::string& prefix) { return name.starts_with(prefix); };
+    const auto it = merged.find(name);
+    if (it != merged.end()) {
+      out.emplace_back(name, it->second);
+    } else if (std::ranges::none_of(adapters, of_adapter)) {
+      out.emplace_back(name, t);
+    }
+  }
+  return out;
 }
 
 }  // namespace morphvlm

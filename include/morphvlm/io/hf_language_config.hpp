@@ -4,12 +4,15 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/model/bio_gpt.hpp"
 #include "morphvlm/model/gpt_neox.hpp"
 #include "morphvlm/model/mpt.hpp"
+#include "morphvlm/model/open_llama.hpp"
 
 namespace morphvlm {
 
@@ -104,6 +107,64 @@ inline GptNeoXConfig gpt_neox_config_from_hf(const Json& json, const std::string
   detail::take_field(config.use_parallel_residual, json, "use_parallel_residual", where);
   detail::take_field(config.tie_word_embeddings, json, "tie_word_embeddings", where);
   return config;
+}
+
+/// A LLaMA's sizes from its config.json, the rotation's base as `rope_theta` or, since transformers 5, in
+/// `rope_parameters`. Errors as above.
+inline LlamaConfig llama_config_from_hf(const Json& json, const std::string& where) {
+  detail::expect_object(json, where);
+  const bool nested = json.contains("rope_parameters") && !json.at("rope_parameters").is_null();
+  const Json& rope =
+      nested ? detail::expect_object(json.at("rope_parameters"), where + ": rope_parameters") : json;
+  detail::expect_member(json, "hidden_act", "silu", "silu", where);
+  detail::expect_member(json, "attention_bias", false, false, where);
+  detail::expect_member(json, "mlp_bias", false, false, where);
+  detail::expect_member(json, "rope_scaling", nullptr, nullptr, where);
+  if (nested) detail::expect_member(rope, "rope_type", "default", "default", where);
+  LlamaConfig config;
+  detail::take_size(config.vocab_size, json, "vocab_size", where);
+  detail::take_size(config.hidden_size, json, "hidden_size", where);
+  detail::take_size(config.intermediate_size, json, "intermediate_size", where);
+  detail::take_size(config.num_hidden_layers, json, "num_hidden_layers", where);
+  detail::take_size(config.num_attention_heads, json, "num_attention_heads", where);
+  detail::take_field(config.num_key_value_heads, json, "num_key_value_heads", where);
+  detail::take_field(config.head_dim, json, "head_dim", where);
+  detail::take_field(config.max_position_embeddings, json, "max_position_embeddings", where);
+  detail::take_field(config.rms_norm_eps, json, "rms_norm_eps", where);
+  detail::take_field(config.rope_theta, rope, "rope_theta", where);
+  detail::take_field(config.tie_word_embeddings, json, "tie_word_embeddings", where);
+  return config;
+}
+
+/// A BioGPT's sizes from its config.json. Errors as above.
+inline BioGptConfig bio_gpt_config_from_hf(const Json& json, const std::string& where) {
+  detail::expect_object(json, where);
+  detail::expect_member(json, "hidden_act", "gelu", "gelu", where);
+  detail::expect_member(json, "tie_word_embeddings", true, true, where);
+  BioGptConfig config;
+  detail::take_size(config.vocab_size, json, "vocab_size", where);
+  detail::take_size(config.hidden_size, json, "hidden_size", where);
+  detail::take_size(config.num_hidden_layers, json, "num_hidden_layers", where);
+  detail::take_size(config.num_attention_heads, json, "num_attention_heads", where);
+  detail::take_size(config.intermediate_size, json, "intermediate_size", where);
+  detail::take_field(config.max_position_embeddings, json, "max_position_embeddings", where);
+  detail::take_field(config.scale_embedding, json, "scale_embedding", where);
+  return config;
+}
+
+/// The sizes of a language model of type `Config` from its config.json.
+template <class Config>
+Config language_config_from_hf(const Json& json, const std::string& where) {
+  if constexpr (std::is_same_v<Config, LlamaConfig>) {
+    return llama_config_from_hf(json, where);
+  } else if constexpr (std::is_same_v<Config, MptConfig>) {
+    return mpt_config_from_hf(json, where);
+  } else if constexpr (std::is_same_v<Config, BioGptConfig>) {
+    return bio_gpt_config_from_hf(json, where);
+  } else {
+    static_assert(std::is_same_v<Config, GptNeoXConfig>, "morphvlm: no reader of config.json for this model");
+    return gpt_neox_config_from_hf(json, where);
+  }
 }
 
 }  // namespace morphvlm

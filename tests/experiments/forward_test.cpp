@@ -1,0 +1,69 @@
+// The program `forward` on a model folder (tests/golden/model_dir), as a user would run it.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/io/files.hpp"
+#include "tests/support/peft_case.hpp"
+
+namespace morphvlm {
+namespace {
+
+struct Forward : ::testing::Test {
+  testing::Golden golden = testing::open_golden("checkpoint");
+  testing::ScratchFolder scratch;
+  std::filesystem::path in = scratch / "in.safetensors", out = scratch / "out.safetensors",
+                        said = scratch / "said";
+
+  void SetUp() override {
+    save_safetensors(in, {{"pixels", testing::small_pixels()},
+                          {"input_ids", golden["input_ids"]},
+                          {"attention_mask", golden["attention_mask"]}});
+  }
+
+  // The exit status; what was said on the error stream is in `said`.
+  int run(const std::string& more) const {
+    const std::string command = MORPHVLM_FORWARD " --model " + testing::golden_path("model_dir").string() +
+                                " --inputs " + in.string() + " --out=" + out.string() + more + " 2>" +
+                                said.string();
+    return std::system(command.c_str());
+  }
+
+  void expect_outputs(const char* logits) const {
+    const StateDict found = load_safetensors(out);
+    ASSERT_EQ(found.size(), 2u);
+    for (const auto& [name, t] : found) {
+      if (name == "media_latents") {
+        EXPECT_CLOSE(t, golden["media_latents"], 1e-5);
+      } else {
+        EXPECT_EQ(name, "logits");
+        EXPECT_CLOSE(testing::where_valid(t.slice(-1, 0, 59), golden["attention_mask"]),
+                     testing::where_valid(golden[logits], golden["attention_mask"]), 1e-5);
+      }
+    }
+  }
+};
+
+TEST_F(Forward, WritesTheReferencesLogitsAndSaysWhatCameFromWhere) {
+  ASSERT_EQ(run(""), 0) << testing::contents(said);
+  expect_outputs("logits");
+  EXPECT_THAT(testing::contents(said), ::testing::HasSubstr("parameters from "));
+}
+
+TEST_F(Forward, WithAnAdapterOfPeft) {
+  ASSERT_EQ(run(" --adapter " + testing::golden_path("peft_flamingo").string()), 0)
+      << testing::contents(said);
+  expect_outputs("peft/logits");
+}
+
+TEST_F(Forward, MistakesEndInOneMessage) {
+  EXPECT_NE(run(" --adapter /nonexistent"), 0);
+  EXPECT_THAT(testing::contents(said), ::testing::StartsWith("forward: /nonexistent/adapter_config.json"));
+  save_safetensors(in, {{"pixels", testing::small_pixels()}});
+  EXPECT_NE(run(""), 0);
+  EXPECT_THAT(testing::contents(said), ::testing::HasSubstr("expected tensors pixels and input_ids"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+}  // namespace
+}  // namespace morphvlm

@@ -1,0 +1,96 @@
+// Model folders (tests/golden/model_dir): loaded as a whole, with an adapter of PEFT, and wrong in many ways.
+#include "morphvlm/io/model_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include "morphvlm/io/peft.hpp"
+#include "tests/io/files.hpp"
+#include "tests/support/peft_case.hpp"
+
+namespace morphvlm {
+namespace {
+
+using ::testing::HasSubstr;
+using Plain = testing::SmallFlamingo<NoAdapter>;
+using Adapted = testing::SmallFlamingo<LoRA<Attn, CrossMlp>>;
+
+const Init kNoMemory{at::TensorOptions(at::kFloat).device(at::kMeta)};
+
+struct ModelFolder : ::testing::Test {
+  testing::Golden golden = testing::open_golden("checkpoint");
+  testing::ScratchFolder scratch;
+  std::filesystem::path folder = scratch / "model";
+
+  void SetUp() override {
+    std::filesystem::copy(testing::golden_path("model_dir"), folder,
+                          std::filesystem::copy_options::recursive);
+  }
+
+  void edit(const std::string& file, auto&& change) const {
+    Json json = read_json(folder / file);
+    change(json);
+    testing::put(folder / file, json.dump());
+  }
+
+  template <class Model>
+  void expect_logits(const Model& model, const char* name) const {
+    at::NoGradGuard no_grad;
+    const TextInput text{.ids = golden["input_ids"], .attention_mask = golden["attention_mask"]};
+    const Tensor logits = model(testing::small_pixels(), text).slice(-1, 0, 59);
+    EXPECT_CLOSE(testing::where_valid(logits, golden["attention_mask"]),
+                 testing::where_valid(golden[name], golden["attention_mask"]), 1e-5);
+  }
+
+  Plain load() const {
+    const auto opened = open_model_directory(folder);
+    WeightSources sources;
+    return load_model_directory<Plain>(opened, model_directory_config<Plain>(opened), sources, kNoMemory);
+  }
+};
+
+TEST_F(ModelFolder, GivesTheReferencesLogits) {
+  const auto opened = open_model_directory(folder);
+  EXPECT_EQ(opened.vision_type, "clip_vit");
+  EXPECT_EQ(opened.language_type, "llama");
+  const auto model = load();
+  EXPECT_EQ(model.config.language.vocab_size, 61);
+  EXPECT_EQ(trainable_count(model), 0);
+  expect_logits(model, "logits");
+}
+
+TEST_F(ModelFolder, WithAnAdapterOfPeftGivesTheReferencesLogits) {
+  const auto opened = open_model_directory(folder);
+  const auto adapter = read_peft(testing::golden_path("peft_flamingo"));
+  auto config = model_directory_config<Adapted>(opened);
+  config.adapter = adapter.lora;
+  WeightSources sources;
+  auto model = load_model_directory<Adapted>(opened, config, sources, kNoMemory);
+  load_peft(model, adapter);
+  expect_logits(model, "peft/logits");
+}
+
+TEST_F(ModelFolder, WhatIsWrongIsNamed) {
+  edit("config.json", [](Json& j) { j["media_token_id"] = 61; });
+  EXPECT_ERROR(load(), HasSubstr("config.json: media_token_id 61"), HasSubstr("vocab_size 61"));
+  edit("config.json", [](Json& j) { j["media_token_id"] = 60, j["depth"] = 3; });
+  EXPECT_ERROR(load(), HasSubstr("config.json"), HasSubstr("depth"));
+  edit("config.json", [](Json& j) { j.erase("depth"), j["cross_attention"]["every"] = 1; });
+  EXPECT_ERROR(load(), HasSubstr("in none of the files"), HasSubstr("gated_cross_attn.0.attn_gate"));
+}
+
+TEST_F(ModelFolder, MissingPartsAreNamed) {
+  std::filesystem::remove(folder / "flamingo/checkpoint.pt");
+  EXPECT_ERROR(load(), HasSubstr("flamingo: no weights; looked for checkpoint.safetensors, checkpoint.pt"));
+  std::filesystem::remove(folder / "vision/model.safetensors");
+  EXPECT_ERROR(load(), HasSubstr("vision: no weights; looked for open_clip_model.safetensors"));
+  std::filesystem::remove(folder / "vision/open_clip_config.json");
+  EXPECT_ERROR(load(), HasSubstr("expected open_clip_config.json or EfficientNet-Lite0's .pth"));
+}
+
+TEST_F(ModelFolder, ALanguageModelOfAnotherKindIsRefused) {
+  edit("language/config.json", [](Json& j) { j["hidden_act"] = "gelu"; });
+  EXPECT_ERROR(load(), HasSubstr("hidden_act"), HasSubstr("silu"));
+}
+
+}  // namespace
+}  // namespace morphvlm
