@@ -78,8 +78,9 @@ inline std::string text_of(const pugi::xml_node& node) {
 
 inline PubMedArticle read_pubmed_article(std::string_view xml, const std::string& where) {
   pugi::xml_document document;
+  // White space alone between two pieces of markup ("<i>E.</i> <i>coli</i>") is text too.
   const auto result =
-      document.load_buffer(xml.data(), xml.size(), pugi::parse_default | pugi::parse_ws_pcdata_single);
+      document.load_buffer(xml.data(), xml.size(), pugi::parse_default | pugi::parse_ws_pcdata);
   expect(static_cast<bool>(result), where, ": not valid XML: ", result.description());
   const auto citation = document.child("PubmedArticle").child("MedlineCitation");
   PubMedArticle out{.pmid = text_of(citation.child("PMID")),
