@@ -154,6 +154,23 @@ TEST(Merge, TheMergedWeightIsThereWithoutMerging) {
   EXPECT_TRUE(merged_weight(n.adapted).equal(expected));
 }
 
+TEST(Merge, TheMergedStateIsThatOfAPlainModel) {
+  Net n = net(at::kFloat);
+  const Tensor weight = n.adapted.weight;
+  const StateDict live = merged_state(n);
+  const std::vector<std::string> expected = {"adapted.weight", "adapted.bias", "more.0.weight",
+                                             "plain.weight", "plain.bias"};
+  ASSERT_EQ(live.size(), expected.size());
+  for (std::size_t i = 0; i < live.size(); ++i) EXPECT_EQ(live[i].first, expected[i]);
+  EXPECT_TRUE(n.adapted.weight.is_same(weight));
+  merge_adapters(n);
+  EXPECT_TRUE(live[0].second.equal(n.adapted.weight));
+  EXPECT_TRUE(live[2].second.equal(n.more[0].weight));
+  EXPECT_TRUE(merged_state(n)[0].second.equal(n.adapted.weight));
+  // A projection alone, whose adapter's names have no level before them.
+  EXPECT_EQ(merged_state(n.adapted).size(), 2u);
+}
+
 TEST(Merge, A16BitBaseStaysOneAndKeepsTheOutputToItsPrecision) {
   Net n = net(at::kBFloat16);
   const Tensor x = draw({5, 8}, 6).to(at::kBFloat16), before = run(n, x);

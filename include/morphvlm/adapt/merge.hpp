@@ -102,14 +102,11 @@ StateDict merged_state(const M& module) {
     }
   });
   StateDict out;
-  for (auto& [name, t] : state_dict(module)) {
-    const auto of_adapter = [&](const std::string& prefix) { return name.starts_with(prefix); };
-    const auto it = merged.find(name);
-    if (it != merged.end()) {
-      out.emplace_back(name, it->second);
-    } else if (std::ranges::none_of(adapters, of_adapter)) {
-      out.emplace_back(name, t);
-    }
+  for (const auto& entry : state_dict(module)) {
+    const auto holds_it = [&](const std::string& prefix) { return entry.first.starts_with(prefix); };
+    if (std::ranges::any_of(adapters, holds_it)) continue;
+    const auto it = merged.find(entry.first);
+    out.push_back(it == merged.end() ? entry : StateDict::value_type(entry.first, it->second));
   }
   return out;
 }
