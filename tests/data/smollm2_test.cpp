@@ -44,8 +44,7 @@ TEST_F(SmolLm2, LogitsAndNextTokensAreTheReferences) {
   const std::int64_t stride = golden.at("vocabulary_stride");
   std::vector<Tensor> rows;
   for (const auto& prompt : golden.at("prompts")) {
-    const Tensor ids =
-        at::tensor(prompt.at("ids").get<std::vector<std::int64_t>>(), at::kLong).unsqueeze(0);
+    const Tensor ids = at::tensor(prompt.at("ids").get<std::vector<std::int64_t>>(), at::kLong).unsqueeze(0);
     const DecoderContext context = model.context(ids, {}, nullptr);
     const Tensor hidden =
         model.layers(model.embed(ids, context), context, nullptr, NoHook{}, 0, config.num_hidden_layers);

@@ -12,10 +12,10 @@ namespace morphvlm {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::Golden;
 using testing::golden_path;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::ScratchFolder;
 template <AdapterPolicy P>
 using Flamingo = testing::SmallFlamingo<P>;
@@ -40,9 +40,9 @@ Tensor logits_of(const Plain& model, const Tensor& ids) {
 template <class M>
 void expect_flamingo_logits(const M& model, const Golden& golden) {
   const Tensor mask = golden["attention_mask"];
-  const Tensor logits =
-      model(testing::small_pixels(), {.ids = golden["input_ids"], .attention_mask = mask});
-  EXPECT_CLOSE(testing::where_valid(logits, mask), testing::where_valid(golden["flamingo/logits"], mask), 1e-5);
+  const Tensor logits = model(testing::small_pixels(), {.ids = golden["input_ids"], .attention_mask = mask});
+  EXPECT_CLOSE(testing::where_valid(logits, mask), testing::where_valid(golden["flamingo/logits"], mask),
+               1e-5);
 }
 
 struct Peft : ::testing::Test {
@@ -147,7 +147,8 @@ TEST_F(Peft, TargetsAreShortWhereThatIsClear) {
   EXPECT_EQ(config.at("base_model_name_or_path"), "openflamingo");
   // In the whole model "to_q" would hit the perceiver, too.
   save_peft(model(), scratch / "c");
-  const auto targets = read_json(scratch / "c" / kPeftConfig).at("target_modules").get<std::set<std::string>>();
+  const auto targets =
+      read_json(scratch / "c" / kPeftConfig).at("target_modules").get<std::set<std::string>>();
   EXPECT_EQ(targets.size(), 13u);
   EXPECT_TRUE(targets.contains("lang_encoder.model.layers.1.gated_cross_attn_layer.ff.3"));
   EXPECT_TRUE(targets.contains("lang_encoder.model.layers.0.decoder_layer.self_attn.q_proj"));
@@ -168,8 +169,8 @@ TEST_F(Peft, EveryTreeIsReadBack) {
   EXPECT_ERROR(save_peft(model(), scratch / "x", {.tree = PeftTree::language_model}),
                HasSubstr("gated_cross_attn.0"), HasSubstr("no gated blocks"));
   EXPECT_ERROR(save_peft(plain(golden), scratch / "x", {.tree = PeftTree::flamingo}), HasSubstr("no tree"));
-  EXPECT_ERROR(save_peft(plain(golden), scratch / "x", {.lora = kFlamingoLora}), HasSubstr("rank 2 and scale 3.5"),
-               HasSubstr("rank 3 and scale 1.3"));
+  EXPECT_ERROR(save_peft(plain(golden), scratch / "x", {.lora = kFlamingoLora}),
+               HasSubstr("rank 2 and scale 3.5"), HasSubstr("rank 3 and scale 1.3"));
   EXPECT_ERROR(save_peft(testing::small_flamingo<Flamingo<NoAdapter>>(golden), scratch / "x"),
                HasSubstr("no adapters"));
 }
@@ -191,8 +192,10 @@ TEST_F(Peft, TransformersNamesOfMptAreKnown) {
 
 TEST_F(Peft, SitesThatTheTypeDoesNotHaveAreNamed) {
   auto attention = testing::small_flamingo<Flamingo<LoRA<Attn>>>(golden, kFlamingoLora);
-  EXPECT_ERROR(load_peft(attention, flamingo), HasSubstr("peft_flamingo"),
-               HasSubstr("adapters at CrossAttn, CrossMlp, SelfAttn; the model's type has them at CrossAttn, SelfAttn"));
+  EXPECT_ERROR(
+      load_peft(attention, flamingo), HasSubstr("peft_flamingo"),
+      HasSubstr(
+          "adapters at CrossAttn, CrossMlp, SelfAttn; the model's type has them at CrossAttn, SelfAttn"));
   auto none = testing::small_flamingo<Flamingo<NoAdapter>>(golden);
   EXPECT_ERROR(load_peft(none, flamingo), HasSubstr("the model's type has them at nothing"));
 }
@@ -212,8 +215,9 @@ TEST_F(Peft, AnotherScaleOrRankIsAnError) {
   auto stabilised = model({.rank = 3, .alpha = 4, .rank_stabilized = true});
   EXPECT_ERROR(load_peft(stabilised, flamingo), HasSubstr("a scale of 1.33333"));
   auto ranked = model({.rank = 4, .alpha = 16.0 / 3});
-  EXPECT_ERROR(load_peft(ranked, flamingo), HasSubstr("wrong shape"),
-               HasSubstr("gated_cross_attn.0.attn.to_q.adapter.lora_A: expected Float [4, 24], found Float [3, 24]"));
+  EXPECT_ERROR(
+      load_peft(ranked, flamingo), HasSubstr("wrong shape"),
+      HasSubstr("gated_cross_attn.0.attn.to_q.adapter.lora_A: expected Float [4, 24], found Float [3, 24]"));
 }
 
 TEST_F(Peft, ModulesThatAreMissingOrNotThereAreListed) {
@@ -240,7 +244,8 @@ TEST_F(Peft, ModulesThatAreMissingOrNotThereAreListed) {
 
 TEST_F(Peft, TensorsThatAreNoFactorsAreRefused) {
   for (const char* name :
-       {"base_model.model.model.embed_tokens.weight", "base_model.model.model.layers.0.q_proj.lora_magnitude_vector",
+       {"base_model.model.model.embed_tokens.weight",
+        "base_model.model.model.layers.0.q_proj.lora_magnitude_vector",
         "base_model.model.model.embed_tokens.lora_embedding_A", "base_model.model.x.lora_B.bias"}) {
     EXPECT_ERROR(parse_peft_key(name, "file"), HasSubstr("file: tensor \""), HasSubstr(name),
                  HasSubstr("is no LoRA factor"));
@@ -250,32 +255,31 @@ TEST_F(Peft, TensorsThatAreNoFactorsAreRefused) {
 TEST_F(Peft, OptionsThatChangeTheResultAreRefusedByName) {
   const Json good = read_json(flamingo / kPeftConfig);
   EXPECT_NO_THROW(parse_peft_config(good, "f"));
-  const std::pair<const char*, Json> refused[] = {
-      {"bias", "lora_only"},
-      {"use_dora", true},
-      {"modules_to_save", Json({"lm_head"})},
-      {"rank_pattern", {{"q_proj", 4}}},
-      {"alpha_pattern", {{"q_proj", 4}}},
-      {"fan_in_fan_out", true},
-      {"lora_bias", true},
-      {"trainable_token_indices", Json({1, 2})},
-      {"layer_replication", Json({Json({0, 1})})},
-      {"target_parameters", Json({"x"})},
-      {"use_qalora", true},
-      {"arrow_config", {{"k", 1}}},
-      {"alora_invocation_tokens", Json({3})},
-      {"megatron_config", {{"k", 1}}},
-      {"an_option_of_the_future", 3},
-      {"init_lora_weights", "pissa"},
-      {"init_lora_weights", "pissa_niter_4"},
-      {"init_lora_weights", "olora"},
-      {"init_lora_weights", "loftq"},
-      {"init_lora_weights", "corda"},
-      {"init_lora_weights", "lora_ga"},
-      {"peft_type", "LOHA"},
-      {"r", 0},
-      {"r", "three"},
-      {"lora_alpha", nullptr}};
+  const std::pair<const char*, Json> refused[] = {{"bias", "lora_only"},
+                                                  {"use_dora", true},
+                                                  {"modules_to_save", Json({"lm_head"})},
+                                                  {"rank_pattern", {{"q_proj", 4}}},
+                                                  {"alpha_pattern", {{"q_proj", 4}}},
+                                                  {"fan_in_fan_out", true},
+                                                  {"lora_bias", true},
+                                                  {"trainable_token_indices", Json({1, 2})},
+                                                  {"layer_replication", Json({Json({0, 1})})},
+                                                  {"target_parameters", Json({"x"})},
+                                                  {"use_qalora", true},
+                                                  {"arrow_config", {{"k", 1}}},
+                                                  {"alora_invocation_tokens", Json({3})},
+                                                  {"megatron_config", {{"k", 1}}},
+                                                  {"an_option_of_the_future", 3},
+                                                  {"init_lora_weights", "pissa"},
+                                                  {"init_lora_weights", "pissa_niter_4"},
+                                                  {"init_lora_weights", "olora"},
+                                                  {"init_lora_weights", "loftq"},
+                                                  {"init_lora_weights", "corda"},
+                                                  {"init_lora_weights", "lora_ga"},
+                                                  {"peft_type", "LOHA"},
+                                                  {"r", 0},
+                                                  {"r", "three"},
+                                                  {"lora_alpha", nullptr}};
   for (const auto& [key, value] : refused) {
     Json config = good;
     config[key] = value;

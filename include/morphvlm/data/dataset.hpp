@@ -17,8 +17,8 @@ struct VqaExample {
   std::string question = {};
   std::vector<std::string> answers = {};  // as many as annotators
   std::int64_t image_id = 0;
-  std::string kind = {};  // "yes/no" or "open": what the score is broken down by
-  std::string id = {};    // the data set's own name of the question, where it has one
+  std::string kind = {};                     // "yes/no" or "open": what the score is broken down by
+  std::string id = {};                       // the data set's own name of the question, where it has one
   std::vector<std::string> choices = {};     // of a multiple-choice question
   std::int64_t correct_choice = -1;          // index into choices; -1: not told
   std::vector<std::string> rationales = {};  // why the answer is right

@@ -84,9 +84,10 @@ inline PeftKey parse_peft_key(std::string_view key, std::string_view where) {
   const auto at = key.rfind(kFactor);
   const bool known = at != std::string_view::npos && key.ends_with(kWeight);
   const auto factor = known ? key.substr(at + kFactor.size()) : std::string_view{};
-  expect(factor.starts_with("A.") || factor.starts_with("B."), where, ": tensor \"", key,
-         "\" is no LoRA factor (….lora_A.weight, ….lora_B.weight); DoRA, biases, embeddings and modules saved "
-         "whole are not supported");
+  expect(
+      factor.starts_with("A.") || factor.starts_with("B."), where, ": tensor \"", key,
+      "\" is no LoRA factor (….lora_A.weight, ….lora_B.weight); DoRA, biases, embeddings and modules saved "
+      "whole are not supported");
   std::string module(key.substr(0, at));
   detail::replace_once(module, detail::kPeftPrefix, "");
   return {std::move(module), factor.front()};

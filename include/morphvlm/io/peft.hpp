@@ -105,7 +105,9 @@ std::vector<Slot> slots(const M& model) {
   constexpr auto whole = HasGatedBlocks<M> ? PeftTree::lang_encoder : PeftTree::language_model;
   std::vector<Slot> found;
   visit_modules(model, [&](const std::string& name, const auto& node) {
-    if constexpr (requires { {node.weight.defined()} -> std::same_as<bool>; }) {
+    if constexpr (requires {
+                    { node.weight.defined() } -> std::same_as<bool>;
+                  }) {
       Slot slot{.module = name,
                 .canonical = peft_canonical(tree_name(model, name, whole), layers_path_of(model))};
       if constexpr (AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
@@ -141,7 +143,8 @@ inline std::set<std::string> sites_of(const std::vector<Slot>& slots) {
 }
 
 // The file's tensors by canonical name of module and factor. A tensor under two names must be the same.
-inline std::map<std::string, Tensor> by_canonical_name(const PeftAdapter& adapter, std::string_view layers_path) {
+inline std::map<std::string, Tensor> by_canonical_name(const PeftAdapter& adapter,
+                                                       std::string_view layers_path) {
   std::map<std::string, Tensor> found;
   for (const auto& [key, t] : adapter.tensors) {
     const auto [module, factor] = parse_peft_key(key, adapter.where);
@@ -162,11 +165,12 @@ struct PeftLoad {
 
 namespace detail {
 
-inline void expect_same_sites(const PeftAdapter& adapter, const std::vector<Slot>& slots, const PeftLoad& options) {
+inline void expect_same_sites(const PeftAdapter& adapter, const std::vector<Slot>& slots,
+                              const PeftLoad& options) {
   const auto here = sites_of(slots), there = peft_sites(adapter);
   const bool covered = std::ranges::includes(here, there);
-  expect(covered && (options.sites_may_be_missing || here == there), adapter.where, ": adapters at ", list(there),
-         "; the model's type has them at ", list(here));
+  expect(covered && (options.sites_may_be_missing || here == there), adapter.where, ": adapters at ",
+         list(there), "; the model's type has them at ", list(here));
 }
 
 inline bool same_scale(double a, double b) { return std::abs(a - b) <= 1e-9 * std::abs(b); }
@@ -174,10 +178,10 @@ inline bool same_scale(double a, double b) { return std::abs(a - b) <= 1e-9 * st
 inline void expect_same_scale(const PeftAdapter& adapter, const std::vector<Slot>& slots) {
   const double scale = adapter.lora.scale();
   for (const auto& slot : slots) {
-    expect(!slot.adapted() || same_scale(slot.scale, scale), adapter.where,
-           ": r ", adapter.lora.rank, ", lora_alpha ", adapter.lora.alpha,
-           adapter.lora.rank_stabilized ? " (rsLoRA)" : "", " make a scale of ", scale, "; ", slot.module,
-           " was built with ", slot.scale, ". Build the model with the folder's config (PeftAdapter::lora)");
+    expect(!slot.adapted() || same_scale(slot.scale, scale), adapter.where, ": r ", adapter.lora.rank,
+           ", lora_alpha ", adapter.lora.alpha, adapter.lora.rank_stabilized ? " (rsLoRA)" : "",
+           " make a scale of ", scale, "; ", slot.module, " was built with ", slot.scale,
+           ". Build the model with the folder's config (PeftAdapter::lora)");
   }
 }
 
@@ -191,15 +195,19 @@ inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>
   const auto take = [&](const Slot& slot, char factor, const Tensor& parameter) {
     const std::string key = slot.module + ".adapter.lora_" + factor;
     auto it = found.find(slot.canonical + '.' + factor);
-    if (it == found.end()) it = found.find(peft_canonical(hf_mpt_key(slot.canonical + '.'), layers_path) + factor);
+    if (it == found.end())
+      it = found.find(peft_canonical(hf_mpt_key(slot.canonical + '.'), layers_path) + factor);
     if (it == found.end()) {
       if (there.contains(std::string(peft_site(slot.canonical)))) return report.missing.push_back(key);
-      values.emplace_back(key, at::zeros(parameter.sizes(), parameter.options().device(
-          parameter.is_meta() ? at::kCPU : parameter.device()).requires_grad(false)));
+      values.emplace_back(
+          key, at::zeros(parameter.sizes(), parameter.options()
+                                                .device(parameter.is_meta() ? at::kCPU : parameter.device())
+                                                .requires_grad(false)));
       return;
     }
     if (it->second.sizes() != parameter.sizes() || !it->second.is_floating_point())
-      report.mismatched.push_back(key + ": expected " + describe(parameter) + ", found " + describe(it->second));
+      report.mismatched.push_back(key + ": expected " + describe(parameter) + ", found " +
+                                  describe(it->second));
     values.emplace_back(key, it->second.to(parameter.scalar_type()));
     found.erase(it);
   };
@@ -215,10 +223,10 @@ inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>
 
 }  // namespace detail
 
-/// Puts an adapter that PEFT trained into a VLM or a plain language model. Strict: the sites, every module and
-/// every shape must be the model's own, and so must rank and scale; otherwise one Error lists what differs and
-/// nothing is changed. Values are converted to the dtype of the model's adapters. Which parameters are
-/// trainable stays as it is.
+/// Puts an adapter that PEFT trained into a VLM or a plain language model. Strict: the sites, every module
+/// and every shape must be the model's own, and so must rank and scale; otherwise one Error lists what
+/// differs and nothing is changed. Values are converted to the dtype of the model's adapters. Which
+/// parameters are trainable stays as it is.
 template <class M>
 void load_peft(M& model, const PeftAdapter& adapter, const PeftLoad& options = {}) {
   expect(merged_count(model) == 0, adapter.where,
@@ -285,7 +293,8 @@ PeftFiles peft_files(const M& model, PeftTree tree, const PeftExport& options) {
   for (const auto& slot : slots(model)) {
     const bool language = slot.module.starts_with(kLanguagePrefix) || !HasGatedBlocks<M>;
     const bool inside = language || (slot.adapted() || slot.module.starts_with("gated_cross_attn."));
-    const bool in_tree = tree == PeftTree::flamingo || (tree == PeftTree::lang_encoder ? inside : language || slot.adapted());
+    const bool in_tree =
+        tree == PeftTree::flamingo || (tree == PeftTree::lang_encoder ? inside : language || slot.adapted());
     if (!in_tree) continue;
     std::string name = tree_name(model, slot.module, tree);
     if (options.language && language) {
@@ -330,8 +339,8 @@ void save_peft(const M& model, const std::filesystem::path& folder, const PeftEx
       options.tree.value_or(detail::HasGatedBlocks<M> ? PeftTree::flamingo : PeftTree::language_model);
   const auto lora = detail::lora_config(model, options);
   const auto files = detail::peft_files(model, tree, options);
-  const Json config = peft_config_json(lora, files.targets, options.base_model,
-                                       tree == PeftTree::language_model);
+  const Json config =
+      peft_config_json(lora, files.targets, options.base_model, tree == PeftTree::language_model);
   write_directory(folder, [&](const std::filesystem::path& fresh) {
     save_safetensors(fresh / kPeftWeights, files.tensors, {{"format", "pt"}});
     write_file(fresh / kPeftConfig, config.dump(2) + "\n");

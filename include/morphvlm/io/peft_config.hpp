@@ -1,4 +1,5 @@
-// PEFT's adapter_config.json: what of it decides the model's output is honoured, and the rest refused by name.
+// PEFT's adapter_config.json: what of it decides the model's output is honoured, and the rest refused by
+// name.
 #pragma once
 
 #include <algorithm>
@@ -23,27 +24,44 @@ inline constexpr const char* kPeftTorchWeights = "adapter_model.bin";
 namespace detail {
 
 // Where adapters sit is read from the tensors that are there; the others matter in training alone.
-inline constexpr std::string_view kPeftHarmless[] = {
-    "task_type",           "auto_mapping",      "peft_version",    "base_model_name_or_path",
-    "revision",            "inference_mode",    "lora_dropout",    "megatron_core",
-    "loftq_config",        "eva_config",        "corda_config",    "lora_ga_config",
-    "target_modules",      "exclude_modules",   "layers_pattern",  "layers_to_transform",
-    "ensure_weight_tying", "qalora_group_size", "runtime_config",  "r",
-    "lora_alpha",          "use_rslora",        "init_lora_weights"};
+inline constexpr std::string_view kPeftHarmless[] = {"task_type",
+                                                     "auto_mapping",
+                                                     "peft_version",
+                                                     "base_model_name_or_path",
+                                                     "revision",
+                                                     "inference_mode",
+                                                     "lora_dropout",
+                                                     "megatron_core",
+                                                     "loftq_config",
+                                                     "eva_config",
+                                                     "corda_config",
+                                                     "lora_ga_config",
+                                                     "target_modules",
+                                                     "exclude_modules",
+                                                     "layers_pattern",
+                                                     "layers_to_transform",
+                                                     "ensure_weight_tying",
+                                                     "qalora_group_size",
+                                                     "runtime_config",
+                                                     "r",
+                                                     "lora_alpha",
+                                                     "use_rslora",
+                                                     "init_lora_weights"};
 
-inline constexpr std::string_view kPeftSelections[] = {"exclude_modules", "layers_to_transform", "layers_pattern"};
+inline constexpr std::string_view kPeftSelections[] = {"exclude_modules", "layers_to_transform",
+                                                       "layers_pattern"};
 
 inline bool says_nothing(const Json& value) {
-  return value.is_null() || value == false || ((value.is_structured() || value.is_string()) && value.empty()) ||
-      value == "none";
+  return value.is_null() || value == false ||
+         ((value.is_structured() || value.is_string()) && value.empty()) || value == "none";
 }
 
 // PiSSA, OLoRA, LoftQ and their like also change the base's weights, which a saved adapter does not hold.
 inline void expect_plain_start(const Json& json, const std::string& where) {
   if (!json.contains("init_lora_weights")) return;
   const Json& start = json.at("init_lora_weights");
-  const bool plain = start.is_null() || start.is_boolean() || start == "gaussian" || start == "eva" ||
-      start == "orthogonal";
+  const bool plain =
+      start.is_null() || start.is_boolean() || start == "gaussian" || start == "eva" || start == "orthogonal";
   expect(plain, where, ": init_lora_weights: ", start.dump(),
          " changes the base model's weights, which are not in this folder; convert the adapter to plain LoRA "
          "(PEFT: save_pretrained with path_initial_model_for_weight_conversion)");
@@ -60,7 +78,7 @@ inline LoRAConfig parse_peft_config(const Json& json, const std::string& where) 
   detail::expect_plain_start(json, where);
   for (const auto& [key, value] : json.items()) {
     const bool known = key == "peft_type" ||
-        std::ranges::find(detail::kPeftHarmless, key) != std::end(detail::kPeftHarmless);
+                       std::ranges::find(detail::kPeftHarmless, key) != std::end(detail::kPeftHarmless);
     expect(known || detail::says_nothing(value), where, ": ", key, ": ", value.dump(), " is not supported");
   }
   LoRAConfig config{.rank = json_get<std::int64_t>(json, "r", where),
