@@ -89,6 +89,8 @@ void expect_flamingo_gradients(const Model& model, const Golden& golden, const s
 }
 
 /// Everything that a language model is held to inside a Flamingo, `Model<P>` being the whole with adapters P.
+/// The name of that alias must be the program's only one: g++ 12 takes aliases of a name in two files'
+/// unnamed namespaces for the same.
 template <template <class> class Model>
 struct FlamingoCase {
   using AllSites = LoRA<Attn, FeedForward>;

@@ -11,33 +11,35 @@ using testing::FlamingoCase;
 using testing::open_golden;
 
 template <class P>
-using Flamingo = VLM<ClipViT, Perceiver, BioGPT, P>;
+using BioGptFlamingo = VLM<ClipViT, Perceiver, BioGPT, P>;
 
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(BioGPTParity, Logits) { FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_logits(); }
+TEST(BioGPTParity, Logits) { FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_logits(); }
 
 TEST(BioGPTParity, LanguageModelAlone) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_language_logits();
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_language_logits();
 }
 
 TEST(BioGPTParity, LogitsInBf16) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_logits_in_bf16();
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_logits_in_bf16();
 }
 
 TEST(BioGPTParity, AdapterLogitsAndGradients) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_adapter_gradients();
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_adapter_gradients();
 }
 
 TEST(BioGPTParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_merged_logits();
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_merged_logits();
 }
 
 TEST(BioGPTParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_greedy();
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_greedy();
 }
 
-TEST(BioGPTParity, BeamSearch) { FlamingoCase<Flamingo>{open_golden("flamingo_biogpt")}.expect_beams(); }
+TEST(BioGPTParity, BeamSearch) {
+  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_beams();
+}
 
 TEST(BioGPTSizes, AreThePublishedOnes) {
   EXPECT_EQ(parameter_count(BioGpt<NoAdapter>::init(presets::biogpt_large, kShapesOnly)), 1'571'188'800);

@@ -11,36 +11,36 @@ using testing::FlamingoCase;
 using testing::open_golden;
 
 template <class P>
-using Flamingo = VLM<ClipViT, Perceiver, GPTNeoX, P>;
+using NeoxFlamingo = VLM<ClipViT, Perceiver, GPTNeoX, P>;
 
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(GPTNeoXParity, Logits) { FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_logits(); }
+TEST(GPTNeoXParity, Logits) { FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_logits(); }
 
 TEST(GPTNeoXParity, LanguageModelAlone) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_language_logits();
+  FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_language_logits();
 }
 
 TEST(GPTNeoXParity, LogitsInBf16) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_logits_in_bf16();
+  FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_logits_in_bf16();
 }
 
 TEST(GPTNeoXParity, AdapterLogitsAndGradients) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_adapter_gradients();
+  FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_adapter_gradients();
 }
 
 TEST(GPTNeoXParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_merged_logits();
+  FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_merged_logits();
 }
 
 TEST(GPTNeoXParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_greedy();
+  FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_greedy();
 }
 
-TEST(GPTNeoXParity, BeamSearch) { FlamingoCase<Flamingo>{open_golden("flamingo_neox")}.expect_beams(); }
+TEST(GPTNeoXParity, BeamSearch) { FlamingoCase<NeoxFlamingo>{open_golden("flamingo_neox")}.expect_beams(); }
 
 TEST(GPTNeoXParity, ParallelResidualPartialRotaryTiedHead) {
-  const FlamingoCase<Flamingo> parallel{open_golden("flamingo_neox_parallel")};
+  const FlamingoCase<NeoxFlamingo> parallel{open_golden("flamingo_neox_parallel")};
   parallel.expect_logits();
   parallel.expect_language_logits();
 }

@@ -11,34 +11,36 @@ using testing::FlamingoCase;
 using testing::open_golden;
 
 template <class P>
-using Flamingo = VLM<ClipViT, Perceiver, MPT, P>;
+using MptFlamingo = VLM<ClipViT, Perceiver, MPT, P>;
 
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(MPTParity, Logits) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_logits(); }
+TEST(MPTParity, Logits) { FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_logits(); }
 
 TEST(MPTParity, LanguageModelAlone) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_language_logits();
+  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_language_logits();
 }
 
-TEST(MPTParity, LogitsInBf16) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_logits_in_bf16(); }
+TEST(MPTParity, LogitsInBf16) {
+  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_logits_in_bf16();
+}
 
 TEST(MPTParity, AdapterLogitsAndGradients) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
+  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
 }
 
 TEST(MPTParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_merged_logits();
+  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_merged_logits();
 }
 
 TEST(MPTParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_greedy();
+  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_greedy();
 }
 
-TEST(MPTParity, BeamSearch) { FlamingoCase<Flamingo>{open_golden("flamingo_mpt")}.expect_beams(); }
+TEST(MPTParity, BeamSearch) { FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_beams(); }
 
 TEST(MPTParity, WithoutNormsAndUnderTransformersNames) {
-  const FlamingoCase<Flamingo> hf{open_golden("flamingo_mpt_hf")};
+  const FlamingoCase<MptFlamingo> hf{open_golden("flamingo_mpt_hf")};
   hf.expect_logits(hf_mpt_key);
   hf.expect_language_logits(hf_mpt_key);
 }
