@@ -86,7 +86,7 @@ inline Batch collate(std::span<const VqaTokens> rows, std::int64_t pad) {
   return batch;
 }
 
-/// Whole queries without answers, left-padded: what `greedy` takes.
+/// Whole queries without answers, left-padded: what `generate` takes.
 inline TextInput collate_queries(std::span<const VqaTokens> rows, std::int64_t pad) {
   std::vector<TokenIds> queries;
   for (const auto& row : rows) queries.push_back(whole_text({row.prefix, row.rest, {}}));
