@@ -11,19 +11,29 @@ find_package(PNG REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(pugixml 1.10 REQUIRED)
 
-if(NOT TARGET morphvlm::pcre2)
-  find_path(MORPHVLM_PCRE2_INCLUDE pcre2.h)
-  find_library(MORPHVLM_PCRE2_LIBRARY pcre2-8)
-  mark_as_advanced(MORPHVLM_PCRE2_INCLUDE MORPHVLM_PCRE2_LIBRARY)
-  if(NOT MORPHVLM_PCRE2_INCLUDE OR NOT MORPHVLM_PCRE2_LIBRARY)
-    message(FATAL_ERROR "morphvlm: PCRE2 (8 bit) was not found; run ./morph setup or install libpcre2-dev")
+# Libraries that bring neither a CMake package nor a module: _morphvlm_library(NAME HEADER LIBRARY PACKAGE).
+function(_morphvlm_library name header library package)
+  if(TARGET morphvlm::${name})
+    return()
   endif()
-  add_library(morphvlm::pcre2 UNKNOWN IMPORTED)
-  set_target_properties(morphvlm::pcre2 PROPERTIES
-    IMPORTED_LOCATION "${MORPHVLM_PCRE2_LIBRARY}"
-    INTERFACE_INCLUDE_DIRECTORIES "${MORPHVLM_PCRE2_INCLUDE}"
-    INTERFACE_COMPILE_DEFINITIONS PCRE2_CODE_UNIT_WIDTH=8)
-endif()
+  string(TOUPPER "MORPHVLM_${name}" prefix)
+  find_path(${prefix}_INCLUDE ${header})
+  find_library(${prefix}_LIBRARY ${library})
+  mark_as_advanced(${prefix}_INCLUDE ${prefix}_LIBRARY)
+  if(NOT ${prefix}_INCLUDE OR NOT ${prefix}_LIBRARY)
+    message(FATAL_ERROR "morphvlm: ${library} with ${header} was not found; run ./morph setup or install ${package}")
+  endif()
+  add_library(morphvlm::${name} UNKNOWN IMPORTED)
+  set_target_properties(morphvlm::${name} PROPERTIES
+    IMPORTED_LOCATION "${${prefix}_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${${prefix}_INCLUDE}")
+endfunction()
 
-set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 nlohmann_json::nlohmann_json Eigen3::Eigen
+_morphvlm_library(pcre2 pcre2.h pcre2-8 libpcre2-dev)
+set_property(TARGET morphvlm::pcre2 PROPERTY INTERFACE_COMPILE_DEFINITIONS PCRE2_CODE_UNIT_WIDTH=8)
+_morphvlm_library(sentencepiece sentencepiece_processor.h sentencepiece libsentencepiece-dev)
+_morphvlm_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
+
+set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 morphvlm::sentencepiece morphvlm::utf8proc
+    nlohmann_json::nlohmann_json Eigen3::Eigen
     JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads)

@@ -34,9 +34,9 @@ void run(const Arguments& a) {
   experiments::with_model(a.model, a.adapter, [&](const auto& model, const WeightSources& sources) {
     std::cerr << to_string(source_rows(model, sources));
     at::NoGradGuard no_grad;
-    const Tensor latents = model.resample(model.encode_vision(pixels.to(at::kFloat)));
+    const Tensor latents = model.resample(model.encode_vision(pixels.to(experiments::vision_dtype(model))));
     const Tensor logits = model.logits(model.hidden(text, latents));
-    save_safetensors(a.out, {{"logits", logits}, {"media_latents", latents}});
+    save_safetensors(a.out, {{"logits", logits.to(at::kFloat)}, {"media_latents", latents.to(at::kFloat)}});
   });
 }
 

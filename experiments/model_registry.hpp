@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "morphvlm/adapt.hpp"
+#include "morphvlm/io/adapter_file.hpp"
 #include "morphvlm/io/model_directory.hpp"
 #include "morphvlm/io/peft.hpp"
 #include "morphvlm/model.hpp"
@@ -15,43 +16,76 @@
 
 namespace morphvlm::experiments {
 
+/// An adapter folder: PEFT's or our own (adapter.json, which may hold any trained parameters).
+struct AdapterFolder {
+  std::filesystem::path folder = {};
+  std::set<std::string> sites = {};  ///< SelfAttn, CrossAttn, Mlp, CrossMlp; empty: no adapters in it
+  LoRAConfig lora = {};
+  std::optional<PeftAdapter> peft = {};
+};
+
+/// Reads what is needed to choose a type; an Error where it is neither kind of folder.
+inline AdapterFolder open_adapter(const std::filesystem::path& folder) {
+  AdapterFolder out{.folder = folder};
+  if (!std::filesystem::exists(folder / kAdapterConfig)) {
+    out.peft = read_peft(folder);
+    out.lora = out.peft->lora;
+    out.sites = peft_sites(*out.peft);
+    return out;
+  }
+  const std::string where = (folder / kAdapterConfig).string();
+  for (const auto& [name, t] : load_safetensors(folder / kAdapterWeights)) {
+    if (!matches(name, kAdapterParameters)) continue;
+    const bool gated = name.starts_with("gated_cross_attn.");
+    const bool attention = name.find(".attn.") != std::string::npos;
+    out.sites.emplace(gated ? (attention ? "CrossAttn" : "CrossMlp") : peft_site(name));
+  }
+  if (out.sites.empty()) return out;
+  const Json model = json_get<Json>(read_json(where), "model", where);
+  out.lora = from_json<LoRAConfig>(json_get<Json>(model, "adapter", where), where + ": model.adapter");
+  return out;
+}
+
 /// Calls f with the folder's model, loaded and frozen, its adapter (if there is one) in place.
 template <class Model, class F>
-void load_and_call(const ModelDirectory& folder, const std::optional<PeftAdapter>& adapter, F&& f) {
+void load_and_call(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter, F&& f) {
   auto config = model_directory_config<Model>(folder);
-  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) config.adapter = adapter.value().lora;
+  constexpr bool adapted = !std::is_same_v<typename Model::Policy, NoAdapter>;
+  if constexpr (adapted) config.adapter = adapter.value().lora;
   WeightSources sources;
-  // Without memory of its own, a model takes over what the files hold.
-  Model model =
-      load_model_directory<Model>(folder, config, sources, {at::TensorOptions(at::kFloat).device(at::kMeta)});
-  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) load_peft(model, adapter.value());
+  Model model = load_model_directory<Model>(folder, config, sources);
+  if (adapter && !adapter->peft) load_adapter(model, adapter->folder);
+  if constexpr (adapted) {
+    if (adapter->peft) load_peft(model, *adapter->peft);
+  }
   f(model, sources);
 }
 
 /// The adapter policy by the sites that the adapter folder has. Error: no compiled type has those.
 template <VisionTower V, LanguageModel L, class F>
-void with_policy(const ModelDirectory& folder, const std::optional<PeftAdapter>& adapter, F&& f) {
+void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter, F&& f) {
   using Sites = std::set<std::string>;
-  if (!adapter) return load_and_call<VLM<V, Perceiver, L>>(folder, adapter, f);
-  const Sites sites = peft_sites(*adapter);
+  const Sites sites = adapter ? adapter->sites : Sites{};
+  if (sites.empty()) return load_and_call<VLM<V, Perceiver, L>>(folder, adapter, f);
   if (sites == Sites{"SelfAttn", "CrossAttn"})
     return load_and_call<VLM<V, Perceiver, L, LoRA<Attn>>>(folder, adapter, f);
   if (sites == Sites{"SelfAttn", "CrossAttn", "CrossMlp"})
     return load_and_call<VLM<V, Perceiver, L, LoRA<Attn, CrossMlp>>>(folder, adapter, f);
   std::string text;
   for (const auto& site : sites) text += (text.empty() ? "" : ", ") + site;
-  fail(adapter->where, ": adapters at ", text,
+  fail(adapter->folder.string(), ": adapters at ", text,
        "; compiled are SelfAttn + CrossAttn, and those with CrossMlp. Another placement is one line in "
        "experiments/model_registry.hpp");
 }
 
 /// Opens a model folder and calls f(model, sources) with the type that its configs ask for: any language
-/// model with a CLIP ViT, a LLaMA with EfficientNet-Lite0. `adapter`, if not empty, is a folder of PEFT's.
+/// model with a ViT, a LLaMA with EfficientNet-Lite0. `adapter`, if not empty, is a folder of PEFT's or our
+/// own.
 template <class F>
 void with_model(const std::filesystem::path& path, const std::filesystem::path& adapter_folder, F&& f) {
   const ModelDirectory folder = open_model_directory(path);
-  std::optional<PeftAdapter> adapter;
-  if (!adapter_folder.empty()) adapter = read_peft(adapter_folder);
+  std::optional<AdapterFolder> adapter;
+  if (!adapter_folder.empty()) adapter = open_adapter(adapter_folder);
   const std::string& language = folder.language_type;
   if (folder.vision_type == "efficientnet_lite0" && language == "llama")
     return with_policy<EfficientNetLite0, OpenLLaMA>(folder, adapter, f);
@@ -63,6 +97,14 @@ void with_model(const std::filesystem::path& path, const std::filesystem::path& 
   }
   fail(path.string(), ": no compiled model has a ", folder.vision_type, " tower and a ", language,
        " language model; see experiments/model_registry.hpp");
+}
+
+/// The dtype that a model's tower is held in; pixels are to be of it.
+template <class Model>
+at::ScalarType vision_dtype(const Model& model) {
+  auto dtype = at::kFloat;
+  visit(model.vision_encoder, [&](const std::string&, const Tensor& t) { dtype = t.scalar_type(); });
+  return dtype;
 }
 
 }  // namespace morphvlm::experiments

@@ -8,6 +8,7 @@
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/json_lines.hpp"
+#include "morphvlm/core/json_rows.hpp"
 #include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/core/progress.hpp"

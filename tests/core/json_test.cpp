@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,7 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using ::testing::StartsWith;
 
-std::string nested(int depth) {
-  return std::string(static_cast<std::size_t>(depth), '[') +
-         std::string(static_cast<std::size_t>(depth), ']');
-}
+std::string nested(std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
 
 TEST(Json, KeepsTheOrderOfMembers) {
   EXPECT_EQ(parse_json(R"({"z": 1, "a": [true, null], "m": {"y": "é", "b": 2.5}})", "text").dump(),
@@ -64,6 +62,41 @@ TEST(Json, ReadsLongListsOfObjects) {
   for (int i = 0; i < 300'000; ++i) text += R"({"question_id": 1, "answers": [{"answer": "yes"}]},)";
   text.back() = ']';
   EXPECT_EQ(parse_json(text, "text").size(), 300'000u);
+}
+
+// A vocabulary is such an object.
+TEST(Json, ReadsObjectsOfManyMembers) {
+  std::string text = "{";
+  for (int i = 0; i < 200'000; ++i) text += "\"token " + std::to_string(i) + "\": " + std::to_string(i) + ',';
+  text.back() = '}';
+  const Json vocabulary = parse_json(text, "text");
+  ASSERT_EQ(vocabulary.size(), 200'000u);
+  EXPECT_EQ(vocabulary.back(), 199'999);
+  EXPECT_EQ(std::prev(vocabulary.end()).key(), "token 199999");
+}
+
+// Beside few members and beside many, which are looked up differently; in other objects it may come again.
+TEST(Json, AKeyAppearsOnce) {
+  EXPECT_EQ(message_of([] { parse_json(R"({"a": 1, "b": {"a": 2}, "a": 3})", "config.json"); }),
+            "config.json: key \"a\" appears twice in one object");
+  for (const int count : {1, 15, 16, 17, 100}) {
+    std::string text = "{";
+    for (int i = 0; i < count; ++i) text += "\"k" + std::to_string(i) + "\": [{\"k0\": {}}], ";
+    for (const int again : {0, count - 1}) {
+      const std::string key = "k" + std::to_string(again);
+      EXPECT_EQ(message_of([&] { parse_json(text + '"' + key + "\": 1}", "vocab"); }),
+                "vocab: key \"" + key + "\" appears twice in one object");
+    }
+    EXPECT_EQ(parse_json(text + "\"other\": 1}", "vocab").size(), static_cast<std::size_t>(count) + 1);
+  }
+}
+
+TEST(Json, BuildsWhatTheLibraryBuilds) {
+  for (const std::string text :
+       {"null", "true", "-3", "18446744073709551615", "2.5e-3", "\"\\u00e9\\n\"", "[]", "{}",
+        "[[], {}, [1, [2]], null]",
+        R"({"a": {"b": [1, {"c": "d"}], "e": {}}, "f": [[0.1], false], "": {"": ""}})"})
+    EXPECT_EQ(parse_json(text, "text").dump(), Json::parse(text).dump());
 }
 
 TEST(Json, ReadsAFileAndNamesItInErrors) {

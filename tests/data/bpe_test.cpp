@@ -210,7 +210,12 @@ TEST(BpeJson, RefusesWhatItDoesNotUnderstandByName) {
     change(json);
     return error_of([&] { make_byte_level_bpe(parse_bpe_json(json.dump(), "t.json")); });
   };
-  EXPECT_THAT(message([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }), HasSubstr("NFC"));
+  EXPECT_THAT(message([](Json& j) { j["normalizer"] = {{"type", "Lowercase"}}; }), HasSubstr("Lowercase"));
+  EXPECT_THAT(
+      message([](Json& j) {
+        j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "NFD"}}}}};
+      }),
+      HasSubstr("a Sequence of several"));
   EXPECT_THAT(message([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["type"] = "Metaspace"; }),
               HasSubstr("\"Metaspace\""));
   EXPECT_THAT(message([](Json& j) { j["pre_tokenizer"]["pretokenizers"][1]["behavior"] = "Removed"; }),
@@ -228,7 +233,7 @@ TEST(BpeJson, RefusesWhatItDoesNotUnderstandByName) {
   EXPECT_THAT(message([](Json& j) { j["model"]["byte_fallback"] = true; }), HasSubstr("byte_fallback"));
   EXPECT_THAT(message([](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }), HasSubstr("</w>"));
   EXPECT_THAT(message([](Json& j) { j["model"]["unk_token"] = "<unk>"; }), HasSubstr("<unk>"));
-  EXPECT_THAT(message([](Json& j) { j["added_tokens"][0]["single_word"] = true; }), HasSubstr("single_word"));
+  EXPECT_THAT(message([](Json& j) { j["added_tokens"][0]["single_word"] = 1; }), HasSubstr("single_word"));
 }
 
 TEST(BpeJson, RefusesBrokenFiles) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "morphvlm/core/json.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
@@ -64,13 +66,58 @@ TEST(FewShot, PromptsOfAllShots) {
             "<image>Question:Why? Short answer:fun<|endofchunk|>\n"
             "<image>Question:How many? Short answer:2<|endofchunk|>\n"
             "<image>Question:Where? Short answer:");
-  EXPECT_EQ(few_shot_prompt(train, test, query, {.shots = 0}, kShortAnswerV0),
-            "Question:Why? Short Answer:fun<|endofchunk|>\n"
-            "Question:How many? Short Answer:2<|endofchunk|>\n"
-            "<image>Question:Where? Short Answer:");
+  EXPECT_EQ(few_shot_prompt(train, test, query, {.shots = 0}),
+            "Question:Why? Short answer:fun<|endofchunk|>\n"
+            "Question:How many? Short answer:2<|endofchunk|>\n"
+            "<image>Question:Where? Short answer:");
   using Paths = std::vector<std::filesystem::path>;
   EXPECT_EQ(few_shot_images(train, test, query, {.shots = 2}), (Paths{"b.jpg", "a.jpg", "c.jpg"}));
   EXPECT_EQ(few_shot_images(train, test, query, {.shots = 0}), Paths{"c.jpg"});
+}
+
+TEST(FewShot, PromptsBeforeVersion2) {
+  const VqaDataset train{"train", {{"a.jpg", " How many?\n", {"2 ", "two"}}, {"b.jpg", "Why?", {"fun"}}}, {}};
+  const VqaDataset test{"test", {{"c.jpg", "Where? ", {"here"}}}, {}};
+  const FewShotQuery query{.test_row = 0, .demonstrations = {1, 0}};
+  EXPECT_EQ(few_shot_prompt(train, test, query, {.shots = 0}, kFewShotV0),
+            "Question:Why? Short Answer:fun<|endofchunk|>Question:How many? Short Answer:2<|endofchunk|>"
+            "<image>Question:Where? Short Answer:");
+  EXPECT_EQ(few_shot_prompt(train, test, query, {.shots = 2}, kFewShotV0),
+            "<image>Question:Why? Short Answer:fun<|endofchunk|>"
+            "<image>Question:How many? Short Answer:2<|endofchunk|><image>Question:Where? Short Answer:");
+}
+
+TEST(FewShot, BeforeVersion2OneSelectionHasThePoolAndTheQuestions) {
+  for (const auto& trial : golden().at("trials_v0")) {
+    const FewShotConfig config{.shots = trial.at("shots"),
+                               .samples = trial.at("samples"),
+                               .query_set = trial.at("query_set"),
+                               .seed = trial.at("seed")};
+    const auto queries = select_few_shot_v0(trial.at("rows"), config);
+    const Json& expected = trial.at("queries");
+    ASSERT_EQ(queries.size(), expected.size());
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(queries[i].test_row, expected[i][0].get<std::int64_t>()) << i;
+      EXPECT_EQ(queries[i].demonstrations, expected[i][1].get<Rows>()) << i;
+    }
+  }
+}
+
+TEST(FewShot, SeedsAreThoseOfNumpy) {
+  EXPECT_EQ(testing::message_of([] { select_few_shot(9, 9, {.query_set = 9, .seed = -1}); }),
+            "few-shot: expected a seed from 0 to 2^32 - 1, found -1");
+}
+
+TEST(PythonRandom, ShufflesAndDrawsAsPython) {
+  for (const auto& c : golden().at("draws")) {
+    PythonRandom random(c.at("seed").get<std::uint64_t>());
+    for (const auto& expected : c.at("reals")) EXPECT_EQ(random.real(), expected.get<double>());
+    Rows rows(c.at("shuffled").size());
+    std::iota(rows.begin(), rows.end(), 0);
+    random.shuffle(rows);
+    EXPECT_EQ(rows, c.at("shuffled").get<Rows>());
+    for (const auto& expected : c.at("chosen_of_7")) EXPECT_EQ(random.below(7), expected.get<std::int64_t>());
+  }
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ Json vqa_annotation(std::int64_t id, const Strings& answers) {
     list.push_back({{"answer", a}, {"answer_confidence", "yes"}, {"answer_id", 1}});
   return {{"question_type", "none of the above"},
           {"answers", list},
-          {"image_id", 9},
+          {"image_id", id == 262148000 ? 262148 : 9},
           {"answer_type", "other"},
           {"question_id", id}};
 }
@@ -65,12 +65,16 @@ TEST_F(OfficialSets, VqaV2WhoseFilesDoNotFit) {
     return read_vqav2({questions, write("a.json", {{"annotations", annotations}}), "val2014"});
   };
   EXPECT_ERROR(with(Json::array({vqa_annotation(9001, {"2"})})),
-               HasSubstr("no annotation of the questions 262148000"));
-  EXPECT_ERROR(with({vqa_annotation(7, {"2"}), vqa_annotation(9001, {"2"})}), HasSubstr("does not have: 7"));
+               HasSubstr("no annotation of 1 questions: 262148000"));
+  EXPECT_ERROR(with({vqa_annotation(7, {"2"}), vqa_annotation(9001, {"2"})}), HasSubstr("1 annotations of"),
+               HasSubstr("does not have: 7"));
   EXPECT_ERROR(with({vqa_annotation(9001, {"2"}), vqa_annotation(9001, {"2"})}),
                HasSubstr("row 1: question_id 9001"));
   EXPECT_ERROR(with(Json::array({vqa_annotation(9001, {})})), HasSubstr("row 0: no answer"));
   EXPECT_ERROR(with(Json::array({{{"question_id", "9001"}}})), HasSubstr("row 0: key \"question_id\""));
+  Json elsewhere = vqa_annotation(9001, {"2"});
+  elsewhere["image_id"] = 8;
+  EXPECT_ERROR(with(Json::array({elsewhere})), HasSubstr("row 0: image_id 8"), HasSubstr("about image 9"));
   Json twice = vqa_questions();
   twice["questions"].push_back(twice["questions"][0]);
   EXPECT_ERROR(read_vqav2({write("q2.json", twice), {}, "x"}), HasSubstr("row 2: question_id 262148000"));

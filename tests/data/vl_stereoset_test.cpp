@@ -1,9 +1,8 @@
-// VLStereoSet's file and the tables and folders around it.
+// VLStereoSet's file, and tables as such.
 #include "morphvlm/data/vl_stereoset.hpp"
 
 #include <gtest/gtest.h>
 
-#include "morphvlm/data/coco_folder.hpp"
 #include "morphvlm/data/missing_images.hpp"
 #include "tests/io/files.hpp"
 
@@ -71,30 +70,13 @@ TEST(VlStereoSetFile, WhatIsWrongIsNamed) {
   EXPECT_ERROR(read(kHeader + "race,t\n"), HasSubstr("2 fields"));
 }
 
-TEST(CocoPictures, FoldersAndCaptions) {
+// As the official file has it in one row: something in the column without a name.
+TEST(VlStereoSetFile, WhatStandsInTheColumnWithoutNameIsPassedOver) {
   const ScratchFolder folder;
-  for (const auto* name : {"COCO_val2014_000000000042.jpg", "000000000007.jpg", "notes.txt", "x.jpg"})
-    put(folder / name, "x");
-  const auto listed = list_coco_folder(folder.path);
-  ASSERT_EQ(listed.size(), 2u);
-  EXPECT_EQ(listed[0].image_id, 7);
-  EXPECT_EQ(listed[1].image.filename(), "COCO_val2014_000000000042.jpg");
-  const auto captions = [&](const Json& json) {
-    return read_coco_captions(put(folder / "c.json", json.dump()), "val2014");
-  };
-  const Json images = Json::array({{{"id", 9}, {"file_name", "COCO_val2014_000000000009.jpg"}}});
-  const auto found = captions({{"images", images},
-                               {"annotations", Json::array({{{"image_id", 9}, {"caption", "A dog."}},
-                                                            {{"image_id", 9}, {"caption", "Dog."}}})}});
-  ASSERT_EQ(found.size(), 1u);
-  EXPECT_EQ(found[0].captions, (Strings{"A dog.", "Dog."}));
-  EXPECT_EQ(found[0].image, "val2014/COCO_val2014_000000000009.jpg");
-  EXPECT_ERROR(
-      captions({{"images", images}, {"annotations", Json::array({{{"image_id", 8}, {"caption", "?"}}})}}),
-      HasSubstr("image_id 8 is not among the images"));
-  EXPECT_ERROR(captions({{"images", Json::array({{{"id", 1}, {"file_name", "../x.jpg"}}})},
-                         {"annotations", Json::array()}}),
-               HasSubstr("is no name of a file"));
+  const auto data = read_vl_stereoset(
+      put(folder / "v.csv", kHeader + "race,t,c,s,a,u,1,https://x/p.jpg?a=1,x\r\n"), folder.path);
+  ASSERT_EQ(data.size(), 1u);
+  EXPECT_EQ(data[0].url, "https://x/p.jpg?a=1");
 }
 
 }  // namespace

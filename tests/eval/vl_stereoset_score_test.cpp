@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm {
@@ -17,6 +18,31 @@ std::vector<VlStereoSetExample> pictures(const std::vector<bool>& anti) {
   for (const bool a : anti)
     out.push_back({.bias = out.size() < 3 ? "gender" : "race", .anti_stereotypical_image = a});
   return out;
+}
+
+void expect_same(const VlStereoSetScore& score, const Json& percent) {
+  EXPECT_NEAR(100 * score.vlrs, percent.at("vlrs").get<double>(), 1e-10);
+  EXPECT_NEAR(100 * score.vlbs, percent.at("vlbs").get<double>(), 1e-10);
+  EXPECT_NEAR(100 * score.ivlas, percent.at("ivlas").get<double>(), 1e-10);
+  EXPECT_EQ(score.unreadable, percent.at("unreadable").get<std::int64_t>());
+}
+
+// Against tests/golden/scores.py.
+TEST(VlStereoSetScores, AreThoseOfTheirDefinition) {
+  const Json cases = read_json(testing::golden_path("scores.json")).at("vl_stereoset");
+  ASSERT_EQ(cases.size(), 5u);
+  for (const auto& c : cases) {
+    std::vector<VlStereoSetExample> data;
+    Picks picks;
+    for (const auto& row : c.at("rows")) {
+      data.push_back({.bias = row[0].get<std::string>(), .anti_stereotypical_image = row[1] == 1});
+      picks.push_back(row[2].is_null() ? std::nullopt : std::optional(StereoPick(row[2].get<int>())));
+    }
+    expect_same(vl_stereoset_score(data, picks), c.at("all"));
+    const auto by_bias = vl_stereoset_score_by_bias(data, picks);
+    ASSERT_EQ(by_bias.size(), c.at("by_bias").size());
+    for (const auto& [bias, score] : by_bias) expect_same(score, c.at("by_bias").at(bias));
+  }
 }
 
 // By hand: 4 of 5 related; of 3 anti-stereotypical pictures one got the stereotype; 2 * 0.8 * (2/3) / (0.8 +

@@ -34,15 +34,22 @@ TEST(VqaScore, TakesTheAnswerOutOfAGeneration) {
 
 TEST(VqaScore, AccuracyLikeTheReference) {
   const Json reference = golden();
-  double sum = 0.0;
+  std::vector<double> accuracies;
   for (const Json& row : reference.at("accuracy")) {
     const auto answers = row[1].get<std::vector<std::string>>();
-    const double accuracy = vqa_accuracy(row[0].get<std::string>(), answers);
-    EXPECT_NEAR(100.0 * accuracy, row[2].get<double>(), 0.005) << row.dump();
-    sum += accuracy;
+    accuracies.push_back(vqa_accuracy(row[0].get<std::string>(), answers));
+    EXPECT_EQ(vqa_percent(std::span(accuracies).last(1)), row[2].get<double>()) << row.dump();
   }
-  const auto count = static_cast<double>(reference.at("accuracy").size());
-  EXPECT_NEAR(100.0 * sum / count, reference.at("overall").get<double>(), 0.005);
+  EXPECT_EQ(vqa_percent(accuracies), reference.at("overall").get<double>());
+}
+
+TEST(VqaScore, PercentIsRoundedAsPython) {
+  EXPECT_EQ(vqa_percent(std::vector{0.3, 0.6, 1.0}), 63.33);
+  EXPECT_EQ(vqa_percent(std::vector(8, 0.00125)), 0.12);  // exactly 0.125: ties to even
+  EXPECT_EQ(round_decimal(2.675, 2), 2.67);               // the double is below the tie
+  EXPECT_EQ(round_decimal(0.5, 0), 0.0);
+  EXPECT_EQ(round_decimal(1.5, 0), 2.0);
+  EXPECT_THROW(vqa_percent({}), Error);
 }
 
 TEST(VqaScore, ExactMatchIsForSingleAnswers) {

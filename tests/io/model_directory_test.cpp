@@ -69,6 +69,39 @@ TEST_F(ModelFolder, WithAnAdapterOfPeftGivesTheReferencesLogits) {
   expect_logits(model, "peft/logits");
 }
 
+TEST_F(ModelFolder, ATowerUnderTransformersNamesGivesTheSameLogits) {
+  const auto tower = load().vision_encoder;
+  const ClipVitConfig c = vision_folder_config(folder / "vision", {}, std::type_identity<ClipViT>{});
+  const Json config{{"model_type", "clip_vision_model"},
+                    {"architectures", {"CLIPVisionModelWithProjection"}},
+                    {"image_size", c.image_size},
+                    {"patch_size", c.patch_size},
+                    {"hidden_size", c.hidden_size},
+                    {"num_hidden_layers", c.num_hidden_layers},
+                    {"num_attention_heads", c.num_attention_heads},
+                    {"intermediate_size", c.intermediate_size},
+                    {"projection_dim", c.projection_dim},
+                    {"hidden_act", to_json(c).at("hidden_act")}};
+  std::filesystem::remove_all(folder / "vision");
+  save_hf_directory(folder / "vision", config, vit_to_hf(state_dict(tower), HfVit::clip));
+  EXPECT_EQ(open_model_directory(folder).vision_type, "clip_vit");
+  expect_logits(load(), "logits");
+  edit("vision/config.json", [](Json& j) { j["intermediate_size"] = 5; });
+  EXPECT_ERROR(load(), HasSubstr("c_fc.weight: expected"));
+}
+
+TEST_F(ModelFolder, HoldsFrozenPartsInTheDtypeThatItAsksFor) {
+  edit("config.json", [](Json& j) { j["dtype"] = "bfloat16"; });
+  const auto opened = open_model_directory(folder);
+  WeightSources sources;
+  auto model = load_model_directory<Plain>(opened, model_directory_config<Plain>(opened), sources);
+  EXPECT_EQ(model.vision_encoder.conv1.weight.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(model.lang_encoder.token_tables().front()->scalar_type(), at::kBFloat16);
+  EXPECT_EQ(model.perceiver.latents.scalar_type(), at::kFloat);
+  edit("config.json", [](Json& j) { j["dtype"] = "int8"; });
+  EXPECT_ERROR(open_model_directory(folder), HasSubstr("dtype: expected one of float32, bfloat16"));
+}
+
 TEST_F(ModelFolder, WhatIsWrongIsNamed) {
   edit("config.json", [](Json& j) { j["media_token_id"] = 61; });
   EXPECT_ERROR(load(), HasSubstr("config.json: media_token_id 61"), HasSubstr("vocab_size 61"));
@@ -84,7 +117,8 @@ TEST_F(ModelFolder, MissingPartsAreNamed) {
   std::filesystem::remove(folder / "vision/model.safetensors");
   EXPECT_ERROR(load(), HasSubstr("vision: no weights; looked for open_clip_model.safetensors"));
   std::filesystem::remove(folder / "vision/open_clip_config.json");
-  EXPECT_ERROR(load(), HasSubstr("expected open_clip_config.json or EfficientNet-Lite0's .pth"));
+  EXPECT_ERROR(load(),
+               HasSubstr("expected open_clip_config.json, transformers' config.json or EfficientNet"));
 }
 
 TEST_F(ModelFolder, ALanguageModelOfAnotherKindIsRefused) {

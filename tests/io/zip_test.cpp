@@ -18,6 +18,9 @@ struct Entry {
   std::uint16_t flags = 0, method = 0;
   std::optional<std::uint32_t> size = {}, stored = {},
                                header = {};  // what the directory says, if not the truth
+  std::uint32_t crc = 0;
+  std::string local_name = name;
+  std::uint16_t local_method = method;
 };
 
 struct Archive {
@@ -33,11 +36,12 @@ struct Archive {
       const auto size = static_cast<std::uint32_t>(e.data.size());
       const auto name = static_cast<std::uint16_t>(e.name.size());
       const auto at = static_cast<std::uint32_t>(out.size());
-      out += le<std::uint32_t>(0x04034b50) + le<std::uint16_t>(20) + le(e.flags) + le(e.method) +
-             le<std::uint32_t>(0) + le<std::uint32_t>(0) + le(size) + le(size) + le(name) +
-             le<std::uint16_t>(0) + e.name + e.data;
+      out += le<std::uint32_t>(0x04034b50) + le<std::uint16_t>(20) + le(e.flags) + le(e.local_method) +
+             le<std::uint32_t>(0) + le(e.crc) + le(size) + le(size) +
+             le(static_cast<std::uint16_t>(e.local_name.size())) + le<std::uint16_t>(0) + e.local_name +
+             e.data;
       directory += le<std::uint32_t>(0x02014b50) + le<std::uint32_t>(0) + le(e.flags) + le(e.method) +
-                   le<std::uint32_t>(0) + le<std::uint32_t>(0) + le(e.stored.value_or(size)) +
+                   le<std::uint32_t>(0) + le(e.crc) + le(e.stored.value_or(size)) +
                    le(e.size.value_or(size)) + le(name) + le<std::uint16_t>(0) + le<std::uint16_t>(0) +
                    le<std::uint64_t>(0) + le(e.header.value_or(at)) + e.name;
     }
@@ -59,9 +63,9 @@ struct Zip : ::testing::Test {
 TEST_F(Zip, EntriesByName) {
   const auto zip = open({{{"a/data.pkl", "hello"}, {"a/empty", ""}}, {}, {}, {}, 0, "a comment"});
   ASSERT_EQ(zip.entries.size(), 2u);
-  const auto bytes = zip.entries.at("a/data.pkl");
+  const auto bytes = zip.entries.at("a/data.pkl").bytes;
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "hello");
-  EXPECT_TRUE(zip.entries.at("a/empty").empty());
+  EXPECT_TRUE(zip.entries.at("a/empty").bytes.empty());
 }
 
 TEST_F(Zip, WhatIsNotStoredPlainlyIsRefused) {
@@ -72,8 +76,29 @@ TEST_F(Zip, WhatIsNotStoredPlainlyIsRefused) {
   EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .disk = 1}), HasSubstr("several disks"));
 }
 
+TEST_F(Zip, HeadersThatDisagreeWithTheDirectoryAreRefused) {
+  EXPECT_ERROR(open({{{.name = "a", .data = "x", .local_name = "b"}}}),
+               HasSubstr("entry \"a\": its own header and the directory say different things"));
+  EXPECT_ERROR(open({{{.name = "a", .data = "x", .local_method = 8}}}), HasSubstr("say different things"));
+}
+
+// The check value that the definition of this CRC gives.
+TEST_F(Zip, Checksums) {
+  const std::string nine = "123456789";
+  EXPECT_EQ(crc32(std::as_bytes(std::span(nine))), 0xcbf43926);
+  EXPECT_EQ(crc32({}), 0u);
+  const auto zip = open({{{.name = "right", .data = nine, .crc = 0xcbf43926},
+                          {.name = "wrong", .data = nine, .crc = 0xcbf43927},
+                          {.name = "none", .data = nine}}});
+  EXPECT_EQ(checked_entry(zip, "right").size(), 9u);
+  EXPECT_EQ(checked_entry(zip, "none").size(), 9u);
+  EXPECT_ERROR(checked_entry(zip, "wrong"),
+               HasSubstr("a.zip: zip: entry \"wrong\" is damaged: its checksum differs"));
+  EXPECT_ERROR(checked_entry(zip, "other"), HasSubstr("there is no entry \"other\""));
+}
+
 TEST_F(Zip, EntriesThatOverlapAreRefused) {
-  EXPECT_ERROR(open({{{"a", "xxxx"}, {"b", "y", 0, 0, {}, {}, 0}}}), HasSubstr("zip: entries overlap"));
+  EXPECT_ERROR(open({{{"a", "xxxx", 0, 0, 40, 40}, {"b", "y"}}}), HasSubstr("zip: entries overlap"));
   EXPECT_ERROR(open({{{"a", "x", 0, 0, 40, 40}}}),
                HasSubstr("entries overlap"));  // reaches into the directory
   EXPECT_ERROR(open({{{"a", "x", 0, 0, 4000, 4000}}}), HasSubstr("truncated: entry \"a\""));
@@ -88,7 +113,29 @@ TEST_F(Zip, CountsThatTheBytesDoNotHaveAreRefused) {
   EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_offset = 100000}),
                HasSubstr("beyond the file"));
   EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}, .directory_offset = 3}), HasSubstr("damaged"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}, {"b", "y"}}, .count = 1}),
+               HasSubstr("47 bytes of the directory are left over"));
   EXPECT_ERROR(open("PK\x03\x04 and nothing else"), HasSubstr("no end record"));
+  EXPECT_ERROR(open(Archive{.entries = {{"a", "x"}}}.bytes() + "trailing"), HasSubstr("no end record"));
+}
+
+// The classic bomb: one entry's bytes, of which the directory makes thousands.
+TEST_F(Zip, ManyEntriesOfTheSameBytesAreRefused) {
+  Archive bomb{.entries = {{"a", std::string(1000, 'x')}}};
+  for (int i = 0; i < 1000; ++i)
+    bomb.entries.push_back(
+        {.name = "a" + std::to_string(i), .data = "", .size = 1000, .stored = 1000, .header = 0});
+  EXPECT_ERROR(open(bomb), HasSubstr("say different things"));  // each would need a header of its own
+  bomb.entries.resize(1);
+  for (int i = 0; i < 3; ++i)
+    bomb.entries.push_back({.name = "b" + std::to_string(i), .data = "", .size = 90, .stored = 90});
+  EXPECT_ERROR(open(bomb), HasSubstr("entries overlap"));  // each reaches over the next one's header
+}
+
+// The end record's own signature in a comment does not make it the end.
+TEST_F(Zip, TheEndIsWhereItsCommentFits) {
+  const std::string fake = le<std::uint32_t>(0x06054b50) + std::string(18, '\0');
+  EXPECT_EQ(open(Archive{.entries = {{"a", "x"}}, .comment = fake + "..."}).entries.size(), 1u);
 }
 
 // The 64-bit records, right and then with an absurd count.
@@ -114,7 +161,7 @@ TEST_F(Zip, Zip64) {
            le<std::uint16_t>(0);
   };
   const auto zip = open(archive(1));
-  EXPECT_EQ(zip.entries.at("a").size(), 5u);
+  EXPECT_EQ(zip.entries.at("a").bytes.size(), 5u);
   EXPECT_ERROR(open(archive(2)), HasSubstr("truncated"));
   EXPECT_ERROR(open(archive(std::uint64_t{1} << 40)), HasSubstr("1099511627776 entries, expected at most"));
 }

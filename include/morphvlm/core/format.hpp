@@ -18,6 +18,15 @@ inline std::string fixed(double value, int digits) {
   return {buffer, end.ptr};
 }
 
+/// `value` rounded to `digits` decimals as Python's `round` does: the decimal nearest to the exact value of
+/// the double, ties to even.
+inline double round_decimal(double value, int digits) {
+  const std::string text = fixed(value, digits);
+  double out = value;  // what from_chars leaves where the text is "inf" or "nan"
+  std::from_chars(text.data(), text.data() + text.size(), out);
+  return out;
+}
+
 /// Seconds for people: "0.4 s", "12 s", "3:05", "1:02:03"; "?" where the number is not finite or negative.
 inline std::string format_duration(double seconds) {
   if (!(seconds >= 0) || seconds > 1e15) return "?";

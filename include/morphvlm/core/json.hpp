@@ -2,11 +2,16 @@
 // which turn the library's exceptions into ours.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "morphvlm/core/error.hpp"
 
@@ -16,41 +21,94 @@ namespace morphvlm {
 using Json = nlohmann::ordered_json;
 
 /// Deepest nesting accepted from a file: far above any config, far below the parser's stack.
-inline constexpr int kMaxJsonDepth = 64;
+inline constexpr std::size_t kMaxJsonDepth = 64;
 
 namespace detail {
 
-// Before there are values, with which most things are done by recursion. (The parser's callback could tell
-// the depth too, but makes long lists of objects take quadratic time.) In what is not JSON a bracket may be
-// miscounted; the parser then says what is wrong.
-inline void expect_shallow_json(std::string_view text, std::string_view where) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      i += c == '\\';
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      expect(++depth <= kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
+// Takes the parser's events. The library's own builder looks every key of an object up among all before it,
+// which for a vocabulary of 50,000 takes minutes, and lets a repeated key's last value win.
+class JsonBuilder : public Json::json_sax_t {
+ public:
+  explicit JsonBuilder(std::string_view where) : where_(where) {}
+
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // no text has any
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    Level& level = levels_.back();
+    auto& members = level.value->get_ref<Json::object_t&>();
+    expect(!is_known(level, members, name), where_, ": key \"", name, "\" appears twice in one object");
+    members.emplace_back(std::move(name), nullptr);
+    return true;
   }
-}
+  bool parse_error(std::size_t, const std::string&, const Json::exception& e) override {
+    fail(where_, ": not valid JSON: ", e.what());
+  }
+
+ private:
+  // `keys` stays empty while an object is small.
+  struct Level {
+    Json* value;
+    std::unordered_set<std::string> keys = {};
+  };
+
+  static bool is_known(Level& level, const Json::object_t& members, const std::string& name) {
+    constexpr std::size_t kSmall = 16;
+    if (members.size() < kSmall) {
+      return std::ranges::any_of(members, [&](const auto& member) { return member.first == name; });
+    }
+    if (level.keys.empty()) {
+      for (const auto& member : members) level.keys.insert(member.first);
+    }
+    return !level.keys.insert(name).second;
+  }
+
+  // Where the next value belongs: an object's last member is the one whose key has just been read.
+  Json& place() {
+    if (levels_.empty()) return root_;
+    Json& parent = *levels_.back().value;
+    if (parent.is_object()) return parent.get_ref<Json::object_t&>().back().second;
+    return parent.get_ref<Json::array_t&>().emplace_back();
+  }
+  bool add(Json value) {
+    place() = std::move(value);
+    return true;
+  }
+  bool open(Json value) {
+    expect(levels_.size() < kMaxJsonDepth, where_, ": JSON nested deeper than ", kMaxJsonDepth);
+    Json& here = place();
+    here = std::move(value);
+    levels_.push_back({&here});
+    return true;
+  }
+  bool close() {
+    levels_.pop_back();
+    return true;
+  }
+
+  std::string_view where_;
+  Json root_;
+  std::vector<Level> levels_;
+};
 
 }  // namespace detail
 
-/// Parses `text`; `where` (a file or key) leads the message of any error.
+/// Parses `text` in linear time; `where` (a file or key) leads the message of any error. A key that an object
+/// has twice is an error: which of its values is meant cannot be known.
 inline Json parse_json(std::string_view text, std::string_view where) {
-  detail::expect_shallow_json(text, where);
-  try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const nlohmann::json::exception& e) {
-    fail(where, ": not valid JSON: ", e.what());
-  }
+  detail::JsonBuilder builder(where);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 /// Reads and parses a whole file.

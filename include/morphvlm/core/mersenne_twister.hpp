@@ -122,7 +122,7 @@ struct PythonRandom {
                                                     static_cast<std::uint32_t>(seed >> 32)}
                        : std::vector<std::uint32_t>{static_cast<std::uint32_t>(seed)})) {}
 
-  /// `random.randrange(n)` for n up to 2^32.
+  /// `random.randrange(n)` for n up to 2^32; the index that `random.choice` takes of n items.
   std::int64_t below(std::int64_t n) {
     expect(n > 0 && n <= (std::int64_t{1} << 32), "PythonRandom: expected 1 to 2^32, found ", n);
     int width = 0;
@@ -130,6 +130,19 @@ struct PythonRandom {
     std::int64_t value = bits_of(width);
     while (value >= n) value = bits_of(width);
     return value;
+  }
+
+  /// `random.random()`: uniform in [0, 1), 53 bits.
+  double real() {
+    const auto high = static_cast<double>(bits.next() >> 5), low = static_cast<double>(bits.next() >> 6);
+    return (high * 67108864.0 + low) / 9007199254740992.0;
+  }
+
+  /// `random.shuffle(items)`.
+  template <class T>
+  void shuffle(std::vector<T>& items) {
+    for (std::size_t i = items.size(); i-- > 1;)
+      std::swap(items[i], items[static_cast<std::size_t>(below(static_cast<std::int64_t>(i) + 1))]);
   }
 
   /// `random.sample(range(n), k)`.

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "morphvlm/data/regex.hpp"
 #include "morphvlm/data/utf8.hpp"
 
 namespace morphvlm {
@@ -18,10 +19,11 @@ namespace morphvlm {
 struct AddedToken {
   std::string text;
   std::int64_t id = 0;
-  bool special = true;      // left out of decoded text on request
-  bool lstrip = false;      // swallows the white space before it
-  bool rstrip = false;      // … and after it
-  bool normalized = false;  // searched after the ones that are not, in what those have left
+  bool special = true;       // left out of decoded text on request
+  bool lstrip = false;       // swallows the white space before it
+  bool rstrip = false;       // … and after it
+  bool normalized = false;   // searched after the ones that are not, in what those have left
+  bool single_word = false;  // only where no word character touches it
 };
 
 /// A stretch of text: an added token (`id`), or ordinary text between them.
@@ -66,6 +68,19 @@ inline std::size_t white_space_before(std::string_view text, std::size_t begin, 
   return run;
 }
 
+/// Whether a word character (Unicode's \w: letters, marks, digits, connectors, joiners) touches `text` at the
+/// edge.
+inline bool word_ends_at(std::string_view text) {
+  static const Regex word = compile_regex("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]\\z");
+  // A character has at most four bytes; the search need not walk through all of the text.
+  std::size_t from = text.size();
+  while (from > 0 && (from == text.size() || (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80)) --from;
+  return regex_search(word, text.substr(from));
+}
+inline bool word_begins_at(std::string_view text) {
+  return !text.empty() && word_ends_at(text.substr(0, utf8_step(text, 0).bytes));
+}
+
 }  // namespace detail
 
 /// Finds the added tokens of one kind: leftmost first, of those the longest.
@@ -91,12 +106,19 @@ class AddedTokenFinder {
         ++at;
         continue;
       }
-      const std::size_t begin = token->lstrip ? detail::white_space_before(text, done, at) : at;
-      const std::size_t end = at + token->text.size();
+      const std::size_t found = at, end = at + token->text.size();
+      // The search goes on behind the token even where it swallows white space or is none after all, as that
+      // of the tokenizers library does.
+      at = end;
+      if (token->single_word &&
+          (detail::word_ends_at(text.substr(0, found)) || detail::word_begins_at(text.substr(end))))
+        continue;
+      const std::size_t begin =
+          token->lstrip && done < found ? detail::white_space_before(text, done, found) : found;
       const std::size_t stop = token->rstrip ? detail::skip_white_space(text, end) : end;
       if (begin > done) out.push_back({text.substr(done, begin - done), std::nullopt});
       out.push_back({text.substr(begin, stop - begin), token->id});
-      at = done = stop;
+      done = stop;
     }
     if (done < text.size()) out.push_back({text.substr(done), std::nullopt});
     return out;

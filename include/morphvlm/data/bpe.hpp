@@ -16,6 +16,7 @@
 #include "morphvlm/data/added_tokens.hpp"
 #include "morphvlm/data/bpe_merge.hpp"
 #include "morphvlm/data/byte_level.hpp"
+#include "morphvlm/data/normalize.hpp"
 #include "morphvlm/data/pre_tokenizer.hpp"
 
 namespace morphvlm {
@@ -25,6 +26,7 @@ struct BpeSpec {
   std::vector<std::string> tokens;  // by id, in the byte alphabet; added ones verbatim
   std::vector<std::pair<std::string, std::string>> merges;  // first rule first
   std::vector<AddedToken> added;                            // their ids are ids of `tokens`
+  Normalization normalization = Normalization::none;
   std::vector<PreTokenStep> pre_tokenizer;
   std::optional<std::int64_t> bos_id, eos_id, unk_id, pad_id;
   std::vector<std::int64_t> prefix, suffix;  // what a whole sequence begins and ends with
@@ -98,6 +100,7 @@ inline void index_bpe_added(ByteLevelBpe& bpe) {
            " of the vocabulary");
     bpe.added_at.emplace(token.id, i);
     (token.normalized ? normalized : plain).push_back(token);
+    if (token.normalized) normalized.back().text = normalize(token.text, bpe.spec.normalization);
   }
   bpe.plain_added = AddedTokenFinder(std::move(plain));
   bpe.normalized_added = AddedTokenFinder(std::move(normalized));
@@ -165,17 +168,22 @@ inline std::optional<std::int64_t> token_id(const ByteLevelBpe& bpe, const std::
   return found == bpe.id_of.end() ? std::nullopt : std::optional(found->second);
 }
 
-/// Makes `text` a special token: with the next free id, or with its own if it is in the vocabulary already.
-inline std::int64_t add_token(ByteLevelBpe& bpe, const std::string& text) {
-  expect(!text.empty(), "tokenizer: an added token cannot be empty");
-  expect_utf8(text, "tokenizer: added token");
-  const auto [place, fresh] = bpe.id_of.emplace(text, vocab_size(bpe));
-  const std::int64_t id = place->second;
-  if (fresh) bpe.spec.tokens.push_back(text);
+/// Makes a token an added one, as AddedToken says but for the id: the next free one, or its own if it is in
+/// the vocabulary already. Returns the id.
+inline std::int64_t add_token(ByteLevelBpe& bpe, AddedToken token) {
+  expect(!token.text.empty(), "tokenizer: an added token cannot be empty");
+  expect_utf8(token.text, "tokenizer: added token");
+  const auto [place, fresh] = bpe.id_of.emplace(token.text, vocab_size(bpe));
+  const std::int64_t id = token.id = place->second;
+  if (fresh) bpe.spec.tokens.push_back(token.text);
   if (bpe.added_at.contains(id)) return id;
-  bpe.spec.added.push_back({text, id});
+  bpe.spec.added.push_back(std::move(token));
   detail::index_bpe_added(bpe);
   return id;
+}
+/// The same for a special token.
+inline std::int64_t add_token(ByteLevelBpe& bpe, const std::string& text) {
+  return add_token(bpe, AddedToken{.text = text});
 }
 
 /// The ids of `text`, nothing added before or after. Added tokens in it become their ids. `text` must be
@@ -189,7 +197,8 @@ inline std::vector<std::int64_t> encode(const ByteLevelBpe& bpe, std::string_vie
       out.push_back(*outer.id);
       continue;
     }
-    for (const TextSection& inner : bpe.normalized_added.split(outer.text)) {
+    const std::string normal = normalize(outer.text, bpe.spec.normalization);
+    for (const TextSection& inner : bpe.normalized_added.split(normal)) {
       if (inner.id)
         out.push_back(*inner.id);
       else

@@ -20,6 +20,15 @@ inline std::optional<std::int64_t> gguf_token_id(const GgufFile& file, const cha
   return file.contains(full) ? std::optional(file.get<std::int64_t>(full)) : std::nullopt;
 }
 
+/// The pre-tokenizer's name. Files from before there was one are known by the model's architecture.
+inline std::string gguf_pre_tokenizer(const GgufFile& file) {
+  constexpr const char* kKey = "tokenizer.ggml.pre";
+  if (file.contains(kKey)) return file.get<std::string>(kKey);
+  const auto architecture = file.get_or<std::string>("general.architecture", "");
+  if (architecture == "gptneox" || architecture == "gpt2" || architecture == "mpt") return architecture;
+  return file.get<std::string>(kKey);
+}
+
 /// Kinds of tokens in GGUF: control tokens are special, user-defined ones are found in the text and kept when
 /// decoding, unused ones are neither.
 inline void add_gguf_tokens(const std::vector<std::int64_t>& kinds, const std::string& where, BpeSpec& spec) {
@@ -50,7 +59,9 @@ inline BpeSpec gguf_bpe(const GgufFile& file) {
     spec.merges.push_back(split_merge(merge, where + ": tokenizer.ggml.merges"));
   if (file.contains("tokenizer.ggml.token_type"))
     detail::add_gguf_tokens(file.get<std::vector<std::int64_t>>("tokenizer.ggml.token_type"), where, spec);
-  spec.pre_tokenizer = named_pre_tokenizer(file.get<std::string>("tokenizer.ggml.pre"));
+  const std::string pre = detail::gguf_pre_tokenizer(file);
+  spec.pre_tokenizer = named_pre_tokenizer(pre);
+  if (is_neox_kind(pre)) spec.normalization = Normalization::nfc;
   spec.bos_id = detail::gguf_token_id(file, "bos_token_id");
   spec.eos_id = detail::gguf_token_id(file, "eos_token_id");
   spec.pad_id = detail::gguf_token_id(file, "padding_token_id");

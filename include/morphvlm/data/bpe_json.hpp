@@ -3,8 +3,6 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,55 +11,11 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/data/bpe.hpp"
+#include "morphvlm/data/vocab_json.hpp"
 
 namespace morphvlm {
 
 namespace detail {
-
-using VocabEntries = std::vector<std::pair<std::string, std::int64_t>>;
-
-/// Takes the members of model.vocab out of the stream of parse events: `Json` keeps the order of keys and
-/// finds them by walking, which costs seconds for fifty thousand of them.
-struct VocabTap {
-  std::string_view where;
-  VocabEntries* entries;
-  std::string section = {}, member = {};
-
-  bool operator()(int depth, Json::parse_event_t event, Json& value) {
-    using Event = Json::parse_event_t;
-    expect(depth <= kMaxJsonDepth, where, ": JSON nested deeper than ", kMaxJsonDepth);
-    if (event == Event::key && depth == 1) section = value.template get<std::string>();
-    if (event == Event::key && depth == 2) member = value.template get<std::string>();
-    if (depth != 3 || section != "model" || member != "vocab") return true;
-    if (event == Event::key) {
-      entries->emplace_back(value.template get<std::string>(), -1);
-      return false;
-    }
-    if (event == Event::object_end || event == Event::array_end) return true;
-    expect(event == Event::value && value.is_number_integer() && !entries->empty(), where,
-           ": model.vocab: expected an object of token -> id", entries->empty() ? "" : "; at token \"",
-           entries->empty() ? "" : entries->back().first, entries->empty() ? "" : "\"");
-    entries->back().second = value.template get<std::int64_t>();
-    return false;
-  }
-};
-
-inline Json parse_tokenizer_json(std::string_view text, std::string_view where, VocabEntries& vocab) {
-  try {
-    return Json::parse(text.begin(), text.end(), VocabTap{where, &vocab});
-  } catch (const Json::exception& e) {
-    fail(where, ": not valid JSON: ", e.what());
-  }
-}
-
-/// The member, or null where it is absent.
-inline Json json_member(const Json& object, const char* key) {
-  return object.is_object() && object.contains(key) ? object.at(key) : Json();
-}
-
-inline std::string json_type(const Json& part, std::string_view where) {
-  return json_get<std::string>(part, "type", where);
-}
 
 /// A list member of `part`; an error where it is none.
 inline std::vector<Json> json_list(const Json& part, std::string_view key, std::string_view where) {
@@ -119,6 +73,21 @@ inline bool ends_in_byte_level(const Json& part, std::string_view where) {
   return !parts.empty() && ends_in_byte_level(parts.back(), where);
 }
 
+/// One normalization form, or a list of one at most.
+inline Normalization read_normalizer(const Json& part, const std::string& where) {
+  if (part.is_null()) return Normalization::none;
+  const std::string type = json_type(part, where + ": normalizer");
+  if (type == "NFC") return Normalization::nfc;
+  if (type == "NFD") return Normalization::nfd;
+  if (type == "NFKC") return Normalization::nfkc;
+  if (type == "NFKD") return Normalization::nfkd;
+  expect(type == "Sequence", where, ": normalizer ", part.dump(),
+         " is not supported; known are NFC, NFD, NFKC, NFKD and a Sequence of one of them");
+  const auto parts = json_list(part, "normalizers", where + ": normalizer");
+  expect(parts.size() <= 1, where, ": normalizer ", part.dump(), ": a Sequence of several is not supported");
+  return parts.empty() ? Normalization::none : read_normalizer(parts[0], where);
+}
+
 inline void add_template(const Json& part, std::string_view where, BpeSpec& spec) {
   bool seen_text = false;
   const Json specials = json_member(part, "special_tokens");
@@ -156,33 +125,12 @@ inline void read_added_tokens(const Json& root, std::string_view where, BpeSpec&
   for (const Json& item : json_list(root, "added_tokens", where)) {
     AddedToken token{json_get<std::string>(item, "content", where),
                      json_get<std::int64_t>(item, "id", where)};
-    refuse_if_set(item, "single_word", std::string(where) + ": added token \"" + token.text + "\"");
     token.special = json_get<bool>(item, "special", where);
     token.lstrip = json_get<bool>(item, "lstrip", where);
     token.rstrip = json_get<bool>(item, "rstrip", where);
     token.normalized = json_get<bool>(item, "normalized", where);
+    token.single_word = json_get<bool>(item, "single_word", where);
     spec.added.push_back(std::move(token));
-  }
-}
-
-/// Lays tokens out by id. Ids must be 0, 1, 2, … without a hole, so their number bounds them.
-inline void place_tokens(const VocabEntries& vocab, std::string_view where, BpeSpec& spec) {
-  VocabEntries all = vocab;
-  std::unordered_map<std::string_view, std::int64_t> known;
-  for (const auto& [token, id] : vocab) known.emplace(token, id);
-  for (const AddedToken& added : spec.added) {
-    const auto found = known.find(added.text);
-    if (found == known.end()) all.emplace_back(added.text, added.id);
-  }
-  spec.tokens.assign(all.size(), {});
-  std::vector<bool> taken(all.size());
-  for (const auto& [token, id] : all) {
-    expect(id >= 0 && id < std::ssize(all), where, ": token \"", token, "\" has id ", id, ", expected 0 to ",
-           all.size() - 1, " for ", all.size(), " tokens");
-    const auto at = static_cast<std::size_t>(id);
-    expect(!taken[at], where, ": id ", id, " belongs to \"", spec.tokens[at], "\" and to \"", token, "\"");
-    taken[at] = true;
-    spec.tokens[at] = token;
   }
 }
 
@@ -210,11 +158,9 @@ inline std::int64_t required_token(const BpeSpec& spec, const std::string& token
 /// The text of a tokenizer.json -> BpeSpec; `where` leads the messages. Its "truncation" and "padding" are
 /// settings of a use, not of the tokenizer, and are passed over.
 inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
-  detail::VocabEntries vocab;
-  const Json root = detail::parse_tokenizer_json(text, where, vocab);
+  const Json root = parse_json(text, where);
   BpeSpec spec;
-  const Json normalizer = detail::json_member(root, "normalizer");
-  expect(normalizer.is_null(), where, ": normalizer ", normalizer.dump(), " is not supported, only null");
+  spec.normalization = detail::read_normalizer(detail::json_member(root, "normalizer"), where);
   const Json pre = detail::json_member(root, "pre_tokenizer");
   expect(detail::ends_in_byte_level(pre, where + ": pre_tokenizer"), where,
          ": pre_tokenizer: expected one that ends with ByteLevel (a byte-level tokenizer)");
@@ -222,10 +168,14 @@ inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
   const Json decoder = detail::json_member(root, "decoder");
   expect(detail::json_type(decoder, where + ": decoder") == "ByteLevel", where, ": decoder ", decoder.dump(),
          " is not supported, only ByteLevel");
-  const Json model = json_get<Json>(root, "model", where);
+  expect(root.is_object() && root.contains("model") && root.at("model").is_object(), where,
+         ": key \"model\": expected an object");
+  const Json& model = root.at("model");
   detail::read_bpe_model(model, where + ": model", spec);
   detail::read_added_tokens(root, where + ": added_tokens", spec);
-  detail::place_tokens(vocab, where, spec);
+  expect(model.contains("vocab"), where, ": key \"model.vocab\" is missing");
+  const auto vocab = detail::vocab_entries(model.at("vocab"), where + ": model.vocab");
+  spec.tokens = detail::place_tokens(vocab, spec.added, where);
   detail::read_post_processor(detail::json_member(root, "post_processor"), where + ": post_processor", spec);
   const Json unk = detail::json_member(model, "unk_token");
   if (!unk.is_null())
@@ -236,10 +186,7 @@ inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
 
 /// Reads a tokenizer.json.
 inline BpeSpec read_bpe_json(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  expect(in.good(), path.string(), ": cannot be opened for reading");
-  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  return parse_bpe_json(text, path.string());
+  return parse_bpe_json(read_text_file(path), path.string());
 }
 
 /// Sets bos, eos and pad from the tokenizer_config.json that lies beside a tokenizer.json (which does not

@@ -38,10 +38,20 @@ struct FewShotQuery {
   std::vector<std::int64_t> demonstrations = {};
 };
 
+namespace detail {
+
+inline std::uint32_t few_shot_seed(const FewShotConfig& c) {
+  expect(std::in_range<std::uint32_t>(c.seed), "few-shot: expected a seed from 0 to 2^32 - 1, found ",
+         c.seed);
+  return static_cast<std::uint32_t>(c.seed);
+}
+
+}  // namespace detail
+
 /// The trial's questions in the order they are asked.
 inline std::vector<FewShotQuery> select_few_shot(std::int64_t train_rows, std::int64_t test_rows,
                                                  const FewShotConfig& c) {
-  NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
+  NumpyRandom numpy(detail::few_shot_seed(c));
   const auto asked = numpy.choice(test_rows, c.samples > 0 ? c.samples : test_rows);
   const auto pool = numpy.choice(train_rows, c.query_set);
   // Its distributed sampler shuffles what was selected once more, by torch's generator and always with seed
@@ -58,32 +68,71 @@ inline std::vector<FewShotQuery> select_few_shot(std::int64_t train_rows, std::i
   return out;
 }
 
-/// Spellings of OpenFlamingo's VQA prompt: since v2 ("Short answer:") and before.
-inline constexpr std::string_view kShortAnswer = "Short answer:", kShortAnswerV0 = "Short Answer:";
-
-/// The prompt of one example: open at the end where `answer` is null.
-inline std::string vqa_prompt(const std::string& question, const std::string* answer,
-                              std::string_view short_answer = kShortAnswer) {
-  std::string text = std::string(kImageToken) + "Question:" + question + ' ' + std::string(short_answer);
-  return answer ? text + *answer + std::string(kEndOfChunk) : text;
+/// The same as OpenFlamingo before v2 drew it, from one data set: the first rows of one selection are the
+/// pool, the others are asked in their order. It did not seed the generator of the demonstrations; here
+/// `seed` does.
+inline std::vector<FewShotQuery> select_few_shot_v0(std::int64_t rows, const FewShotConfig& c) {
+  NumpyRandom numpy(detail::few_shot_seed(c));
+  const auto drawn = numpy.choice(rows, c.query_set + c.samples);
+  PythonRandom python(static_cast<std::uint64_t>(c.seed));
+  std::vector<FewShotQuery> out;
+  for (auto i = c.query_set; i < std::ssize(drawn); ++i) {
+    FewShotQuery query{.test_row = drawn[static_cast<std::size_t>(i)]};
+    for (const auto j : python.sample(c.query_set, c.demonstrations()))
+      query.demonstrations.push_back(drawn[static_cast<std::size_t>(j)]);
+    out.push_back(std::move(query));
+  }
+  return out;
 }
 
-/// What a model is asked with: demonstrations, each on a line of its own, then the question. Demonstrations
-/// answer with their first annotator; without shots they lose their image tokens.
+/// How a version of OpenFlamingo spells its VQA prompt.
+struct FewShotStyle {
+  std::string_view short_answer = "Short answer:";
+  bool lines = true;   ///< demonstrations end with a line break
+  bool strip = false;  ///< white space (ASCII's) around questions and answers goes
+};
+
+/// Since v2, and before.
+inline constexpr FewShotStyle kFewShotV2{}, kFewShotV0{"Short Answer:", false, true};
+
+namespace detail {
+
+inline std::string_view strip_ascii(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\n\v\f\r\x1c\x1d\x1e\x1f";  // Python's
+  const auto first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+}  // namespace detail
+
+/// The prompt of one example: open at the end where `answer` is null.
+inline std::string vqa_prompt(std::string_view question, const std::string* answer,
+                              const FewShotStyle& style = kFewShotV2) {
+  const auto strip = [&](std::string_view text) { return style.strip ? detail::strip_ascii(text) : text; };
+  std::string text(kImageToken);
+  text.append("Question:").append(strip(question)).append(" ").append(style.short_answer);
+  if (answer) text.append(strip(*answer)).append(kEndOfChunk);
+  return text;
+}
+
+/// What a model is asked with: demonstrations, then the question. Demonstrations answer with their first
+/// annotator; without shots they lose their image tokens.
 inline std::string few_shot_prompt(const VqaDataset& train, const VqaDataset& test, const FewShotQuery& query,
-                                   const FewShotConfig& c, std::string_view short_answer = kShortAnswer) {
+                                   const FewShotConfig& c, const FewShotStyle& style = kFewShotV2) {
   std::string text;
   for (const auto row : query.demonstrations) {
     const auto& example = train.examples.at(static_cast<std::size_t>(row));
     expect(!example.answers.empty(), train.name, ": row ", row, " has no answer to demonstrate");
-    text += vqa_prompt(example.question, &example.answers.front(), short_answer) + '\n';
+    text.append(vqa_prompt(example.question, &example.answers.front(), style));
+    if (style.lines) text += '\n';
   }
   if (c.shots == 0) {
     for (auto at = text.find(kImageToken); at != std::string::npos; at = text.find(kImageToken, at))
       text.erase(at, kImageToken.size());
   }
-  return text + vqa_prompt(test.examples.at(static_cast<std::size_t>(query.test_row)).question, nullptr,
-                           short_answer);
+  return text +
+         vqa_prompt(test.examples.at(static_cast<std::size_t>(query.test_row)).question, nullptr, style);
 }
 
 /// The pictures of a query in the order of its image tokens.

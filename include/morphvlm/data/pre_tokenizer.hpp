@@ -30,16 +30,23 @@ inline constexpr std::string_view kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
     R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-/// The steps of a pre-tokenizer known by name, in GGUF's spelling (`tokenizer.ggml.pre`): gpt-2, mpt, smollm,
-/// starcoder, llama-bpe, qwen2 and their aliases. Any other name is an error that lists them.
+/// Whether `name` is GPT-NeoX's tokenizer or one made from it: GPT-2's words, on text in NFC.
+inline bool is_neox_kind(std::string_view name) {
+  return name == "gpt-neox" || name == "gptneox" || name == "mpt" || name == "olmo";
+}
+
+/// The steps of a pre-tokenizer known by name, in GGUF's spelling (`tokenizer.ggml.pre`): gpt-2, gpt-neox,
+/// mpt, olmo, smollm, starcoder, llama-bpe, qwen2 and their aliases. Any other name is an error that lists
+/// them.
 inline std::vector<PreTokenStep> named_pre_tokenizer(std::string_view name) {
   const auto step = [](std::string_view pattern) { return PreTokenStep{std::string(pattern)}; };
-  if (name == "gpt-2" || name == "gpt2" || name == "mpt") return {step(kGpt2Pattern)};
+  if (name == "gpt-2" || name == "gpt2" || is_neox_kind(name)) return {step(kGpt2Pattern)};
   if (name == "smollm" || name == "starcoder") return {step(R"(\p{N})"), step(kGpt2Pattern)};
   if (name == "llama-bpe" || name == "llama3") return {step(kLlama3Pattern)};
   if (name == "qwen2") return {step(kQwen2Pattern)};
-  fail("pre-tokenizer \"", name,
-       "\": unknown; known are gpt-2, gpt2, mpt, smollm, starcoder, llama-bpe, llama3, qwen2");
+  fail(
+      "pre-tokenizer \"", name,
+      "\": unknown; known are gpt-2, gpt2, gpt-neox, mpt, olmo, smollm, starcoder, llama-bpe, llama3, qwen2");
 }
 
 /// A pre-tokenizer ready for use.

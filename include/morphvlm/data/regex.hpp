@@ -157,6 +157,26 @@ inline std::string regex_replace(const Regex& regex, std::string_view text, std:
   return out += text.substr(done);
 }
 
+/// `text` with every match of `regex` replaced by `replacement`, in which `$1` is the first group and `$$` a
+/// dollar sign. Text that is not UTF-8 and a match beyond the limits above are errors.
+inline std::string regex_substitute(const Regex& regex, std::string_view text, std::string_view replacement) {
+  const detail::MatchState state = detail::make_match_state(regex);
+  const auto bytes = [](std::string_view s) { return reinterpret_cast<PCRE2_SPTR>(s.data()); };
+  std::string out(2 * text.size() + 64, '\0');
+  for (;;) {
+    PCRE2_SIZE size = out.size();
+    const int done = pcre2_substitute(regex.code.get(), bytes(text), text.size(), 0,
+                                      PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH,
+                                      state.data.get(), state.context.get(), bytes(replacement),
+                                      replacement.size(), reinterpret_cast<PCRE2_UCHAR*>(out.data()), &size);
+    const bool grow = done == PCRE2_ERROR_NOMEMORY && size > out.size();
+    expect(grow || done >= 0, "regular expression \"", regex.pattern, "\" on a text of ", text.size(),
+           " bytes: ", detail::pcre2_message(done));
+    out.resize(size);
+    if (!grow) return out;
+  }
+}
+
 /// `text` (UTF-8) in lower case, as Unicode and Python's str.lower() have it for letters, with the two that
 /// do not go one to one: U+0130 becomes "i" and a dot above, a sigma that ends a word the final sigma.
 /// (Python also changes signs that have a case, such as circled letters; they stay here.)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/format.hpp"
 #include "morphvlm/data/regex.hpp"
 #include "morphvlm/eval/contractions.hpp"
 
@@ -95,13 +96,23 @@ inline std::string normalize_answer(std::string_view answer) {
 inline double vqa_accuracy(std::string_view prediction, std::span<const std::string> answers) {
   expect(!answers.empty(), "vqa_accuracy: a question without answers");
   const std::string said = normalize_answer(prediction);
-  const std::int64_t matches =
-      std::ranges::count_if(answers, [&](const auto& a) { return normalize_answer(a) == said; });
-  // An annotator who gave the same answer leaves one match fewer among the others.
-  const auto credit = [](std::int64_t others) { return std::min(1.0, static_cast<double>(others) / 3.0); };
-  const auto misses = std::ssize(answers) - matches;
-  const double own = matches > 0 ? static_cast<double>(matches) * credit(matches - 1) : 0.0;
-  return (own + static_cast<double>(misses) * credit(matches)) / static_cast<double>(answers.size());
+  std::vector<bool> same;
+  for (const auto& answer : answers) same.push_back(normalize_answer(answer) == said);
+  const auto matches = std::ranges::count(same, true);
+  // An annotator who gave the same answer leaves one match fewer among the others. Added one by one: the
+  // published figures are rounded, and in another order a tie may fall to the other side.
+  double sum = 0;
+  for (const bool own : same) sum += std::min(1.0, static_cast<double>(matches - own) / 3.0);
+  return sum / static_cast<double>(answers.size());
+}
+
+/// The overall figure of the official evaluation, in percent: `round(100 * mean, 2)` of vqa_accuracy over
+/// questions; also of those of one answer or question type alone.
+inline double vqa_percent(std::span<const double> accuracies) {
+  expect(!accuracies.empty(), "vqa_percent: no question");
+  double sum = 0;
+  for (const double accuracy : accuracies) sum += accuracy;
+  return round_decimal(100 * sum / static_cast<double>(accuracies.size()), 2);
 }
 
 /// 1 if the prediction is one of the answers after normalisation of both, else 0: the score of data sets with

@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
+#include <tuple>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -53,8 +56,9 @@ inline StateDict load_sharded(const std::filesystem::path& index) {
   StateDict out;
   std::vector<std::string> missing, unexpected;
   for (const auto& [shard, keys] : shards) {
-    StateDict dict = load_tensors(shard_path(index, shard));
-    for (auto& [key, tensor] : dict) {
+    std::unordered_set<std::string> found;
+    for (auto& [key, tensor] : load_tensors(shard_path(index, shard))) {
+      found.insert(key);
       const auto it = places.find(key);
       if (it == places.end() || it->second != shard) {
         unexpected.push_back(key + " in " + shard);
@@ -63,8 +67,7 @@ inline StateDict load_sharded(const std::filesystem::path& index) {
       }
     }
     for (const auto& key : keys) {
-      if (std::ranges::find(dict, key, &StateDict::value_type::first) == dict.end())
-        missing.push_back(key + " in " + shard);
+      if (!found.contains(key)) missing.push_back(key + " in " + shard);
     }
   }
   std::string problems;
@@ -98,6 +101,23 @@ inline std::vector<StateDict> cut_into_shards(const StateDict& dict, std::int64_
   return shards;
 }
 
+// Of tensors in the same memory, as a head that is its model's embedding, the first.
+inline StateDict without_copies(const StateDict& dict) {
+  using Place = std::tuple<const void*, std::vector<std::int64_t>, std::vector<std::int64_t>, at::ScalarType>;
+  std::set<Place> seen;
+  StateDict out;
+  for (const auto& [name, t] : dict) {
+    const Place place(t.const_data_ptr(), t.sizes().vec(), t.strides().vec(), t.scalar_type());
+    if (t.numel() == 0 || seen.insert(place).second) out.emplace_back(name, t);
+  }
+  return out;
+}
+
+inline bool says_tied(const Json& config) {
+  const auto it = config.is_object() ? config.find("tie_word_embeddings") : config.end();
+  return it != config.end() && *it == true;
+}
+
 }  // namespace detail
 
 /// The folder's weights: model.safetensors, its sharded form, pytorch_model.bin, its sharded form; the first
@@ -119,16 +139,18 @@ inline StateDict load_hf_weights(const std::filesystem::path& folder) {
 inline constexpr std::int64_t kShardBytes = 5'000'000'000;
 
 /// Writes a folder that transformers' from_pretrained loads: config.json and safetensors, with an index where
-/// there is more than one shard. Atomically, see write_directory.
+/// there is more than one shard. What is in the same memory twice is written once where the config says
+/// `tie_word_embeddings`, since transformers then shares it by itself. Atomically, see write_directory.
 inline void save_hf_directory(const std::filesystem::path& folder, const Json& config, const StateDict& dict,
                               std::int64_t shard_bytes = kShardBytes) {
   expect(!dict.empty() && shard_bytes > 0, folder.string(),
          ": expected tensors to save and a positive shard size");
   const std::map<std::string, std::string> metadata{{"format", "pt"}};
+  const StateDict tensors = detail::says_tied(config) ? detail::without_copies(dict) : dict;
   write_directory(folder, [&](const std::filesystem::path& fresh) {
     write_file(fresh / "config.json", config.dump(2) + "\n");
-    const auto shards = detail::cut_into_shards(dict, shard_bytes);
-    if (shards.size() == 1) return save_safetensors(fresh / "model.safetensors", dict, metadata);
+    const auto shards = detail::cut_into_shards(tensors, shard_bytes);
+    if (shards.size() == 1) return save_safetensors(fresh / "model.safetensors", tensors, metadata);
     Json places = Json::object();
     std::int64_t total = 0;
     for (std::size_t i = 0; i < shards.size(); ++i) {

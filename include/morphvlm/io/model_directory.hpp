@@ -2,9 +2,10 @@
 // says how they join.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
-#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -17,9 +18,7 @@
 #include "morphvlm/io/flamingo_checkpoint.hpp"
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/hf_language_config.hpp"
-#include "morphvlm/io/keys_vision.hpp"
-#include "morphvlm/model/clip_vit.hpp"
-#include "morphvlm/model/efficient_net.hpp"
+#include "morphvlm/io/vision_folder.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/perceiver.hpp"
 #include "morphvlm/model/vocabulary.hpp"
@@ -28,12 +27,20 @@ namespace morphvlm {
 
 /// What config.json says about the tower beyond what its own folder does.
 struct JoinedVision {
-  VitTokens tokens = VitTokens::before_ln_post;
+  std::optional<VitTokens> tokens = {};  ///< none: what the tower's own config means
 };
+
+/// What the frozen parts of a model are held in; what is meant to be trained stays in fp32.
+enum class ModelDtype { float32, bfloat16 };
+
+template <>
+inline constexpr std::array<std::pair<ModelDtype, std::string_view>, 2> enum_names<ModelDtype>{
+    {{ModelDtype::float32, "float32"}, {ModelDtype::bfloat16, "bfloat16"}}};
 
 /// config.json of a model folder.
 struct ModelJoin {
   JoinedVision vision = {};
+  ModelDtype dtype = ModelDtype::float32;  ///< the frozen tower and language model are held in
   std::int64_t vocab_size = 0;  ///< after tokens were added; the language model's tables are resized to it
   std::int64_t media_token_id = -1;  ///< `<image>`
   std::int64_t eoc_token_id = -1;    ///< `<|endofchunk|>`
@@ -45,82 +52,11 @@ struct ModelJoin {
 struct ModelDirectory {
   std::filesystem::path folder = {};
   ModelJoin join = {};
-  std::string vision_type = {};    ///< "clip_vit" or "efficientnet_lite0"
+  std::string vision_type = {};    ///< "clip_vit" (SigLIP and DINOv2 as well) or "efficientnet_lite0"
   std::string language_type = {};  ///< model_type of language/config.json: "llama", "mpt", "mosaic_gpt", ...
 };
 
 namespace detail {
-
-inline constexpr const char* kOpenClipConfig = "open_clip_config.json";
-
-/// The one file of these names in `folder`, the first that is there; an Error lists them.
-inline std::filesystem::path find_file(const std::filesystem::path& folder,
-                                       std::initializer_list<const char*> names) {
-  std::string looked_for;
-  for (const auto* name : names) {
-    if (std::filesystem::exists(folder / name)) return folder / name;
-    looked_for += (looked_for.empty() ? "" : ", ") + std::string(name);
-  }
-  fail(folder.string(), ": no weights; looked for ", looked_for);
-}
-
-inline ClipVitConfig open_clip_config(const std::filesystem::path& path) {
-  const std::string where = path.string();
-  const Json model = json_get<Json>(read_json(path), "model_cfg", where);
-  const Json vision = json_get<Json>(model, "vision_cfg", where);
-  ClipVitConfig c;
-  const auto optional = [&](const char* key, auto fallback) {
-    return vision.contains(key) ? json_get<decltype(fallback)>(vision, key, where) : fallback;
-  };
-  c.image_size = json_get<std::int64_t>(vision, "image_size", where);
-  c.patch_size = json_get<std::int64_t>(vision, "patch_size", where);
-  c.hidden_size = json_get<std::int64_t>(vision, "width", where);
-  c.num_hidden_layers = json_get<std::int64_t>(vision, "layers", where);
-  const auto head = optional("head_width", std::int64_t{64});
-  expect(head > 0 && c.hidden_size % head == 0, where, ": head_width ", head, " does not divide width ",
-         c.hidden_size);
-  c.num_attention_heads = c.hidden_size / head;
-  c.intermediate_size =
-      static_cast<std::int64_t>(static_cast<double>(c.hidden_size) * optional("mlp_ratio", 4.0));
-  c.projection_dim = json_get<std::int64_t>(model, "embed_dim", where);
-  const bool quick = model.contains("quick_gelu") && json_get<bool>(model, "quick_gelu", where);
-  c.hidden_act = quick ? Activation::quick_gelu : Activation::gelu;
-  return c;
-}
-
-inline ClipVitConfig vision_config(const ModelDirectory& d, std::type_identity<ClipViT>) {
-  ClipVitConfig c = open_clip_config(d.folder / "vision" / kOpenClipConfig);
-  c.tokens = d.join.vision.tokens;
-  return c;
-}
-
-inline EfficientNetConfig vision_config(const ModelDirectory&, std::type_identity<EfficientNetLite0>) {
-  return {};
-}
-
-// open_clip's files hold the text tower too; only what is below `visual.` is ours.
-inline StateDict vision_weights(const ModelDirectory& d, const ClipVitModule&, std::filesystem::path& file) {
-  file = find_file(d.folder / "vision",
-                   {"open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin"});
-  StateDict dict = strip_prefix(load_tensors(file), "visual.");
-  expect(!dict.empty(), file.string(), ": no tensor below \"visual.\"");
-  return dict;
-}
-
-inline std::filesystem::path efficient_net_file(const std::filesystem::path& folder) {
-  if (std::filesystem::is_directory(folder)) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.path().extension() == ".pth") return entry.path();
-  }
-  return {};
-}
-
-inline StateDict vision_weights(const ModelDirectory& d, const EfficientNetModule& tower,
-                                std::filesystem::path& file) {
-  file = efficient_net_file(d.folder / "vision");
-  return rename_to_module(tower, efficient_net_features(load_tensors(file)),
-                          [](const std::string& key) { return efficient_net_key(key); });
-}
 
 inline StateDict with_prefix(std::string_view prefix, const StateDict& dict) {
   StateDict out;
@@ -141,13 +77,7 @@ inline ModelDirectory open_model_directory(const std::filesystem::path& folder) 
              join.eoc_token_id < join.vocab_size,
          config.string(), ": media_token_id ", join.media_token_id, " and eoc_token_id ", join.eoc_token_id,
          ": expected ids in a vocabulary of vocab_size ", join.vocab_size);
-  if (std::filesystem::exists(folder / "vision" / detail::kOpenClipConfig)) {
-    out.vision_type = "clip_vit";
-  } else {
-    expect(!detail::efficient_net_file(folder / "vision").empty(), (folder / "vision").string(),
-           ": expected ", detail::kOpenClipConfig, " or EfficientNet-Lite0's .pth");
-    out.vision_type = "efficientnet_lite0";
-  }
+  out.vision_type = vision_folder_type(folder / "vision");
   const auto language = folder / "language/config.json";
   out.language_type = json_get<std::string>(read_json(language), "model_type", language.string());
   return out;
@@ -157,7 +87,8 @@ inline ModelDirectory open_model_directory(const std::filesystem::path& folder) 
 template <class Model>
 typename Model::Config model_directory_config(const ModelDirectory& d) {
   const auto language = d.folder / "language/config.json";
-  typename Model::Config c{.vision = detail::vision_config(d, std::type_identity<typename Model::Vision>{}),
+  typename Model::Config c{.vision = vision_folder_config(d.folder / "vision", d.join.vision.tokens,
+                                                          std::type_identity<typename Model::Vision>{}),
                            .perceiver = d.join.perceiver,
                            .language = language_config_from_hf<typename Model::Language::Config>(
                                read_json(language), language.string()),
@@ -171,13 +102,14 @@ typename Model::Config model_directory_config(const ModelDirectory& d) {
 /// Loads the folder's weights into a model of type `Model`, frozen; adapters are as `init` makes them. The
 /// tower and the language model from their folders, the rest (and trained embeddings) from
 /// flamingo/checkpoint.pt or .safetensors. `sources` tells what came from where. Error: a parameter that came
-/// from nowhere, a tensor that fits nowhere.
+/// from nowhere, a tensor that fits nowhere. Without `init`, the model has no memory of its own, takes over
+/// what the files hold, and is of the dtype that the folder asks for.
 template <class Model>
 Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources,
-                           const Init& init = {at::kFloat, {}}) {
+                           const Init& init) {
   Model model = Model::init(config, init);
   std::filesystem::path file;
-  const StateDict vision = detail::vision_weights(d, model.vision_encoder, file);
+  const StateDict vision = vision_folder_weights(d.folder / "vision", model.vision_encoder, file);
   take_weights(model, detail::with_prefix("vision_encoder.", vision), file.string(), sources);
   const auto language = d.folder / "language";
   const StateDict words = language_weights(model.lang_encoder, load_hf_weights(language));
@@ -189,6 +121,13 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
   expect_all_sources(model, sources, d.folder.string());
   freeze(model);
   return model;
+}
+
+template <class Model>
+Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources) {
+  const auto dtype = d.join.dtype == ModelDtype::bfloat16 ? at::kBFloat16 : at::kFloat;
+  return load_model_directory<Model>(d, std::move(config), sources,
+                                     {at::TensorOptions(dtype).device(at::kMeta)});
 }
 
 }  // namespace morphvlm

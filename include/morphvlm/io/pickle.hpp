@@ -2,106 +2,28 @@
 // on their arguments, and every other name or instruction is refused.
 #pragma once
 
-#include <algorithm>
+#include <bit>
 #include <cstdint>
-#include <deque>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "morphvlm/io/bytes.hpp"
+#include "morphvlm/io/pickle_value.hpp"
 
 namespace morphvlm {
 
-/// Deepest nesting of marks, bytes of a string, and values all in all: far above what checkpoints hold (a few
-/// dozen values a tensor), far below what a machine holds. A value takes up to 130 times the bytes that ask
-/// for it.
-inline constexpr std::size_t kMaxPickleMarks = 1 << 16, kMaxPickleString = 1 << 26,
-                             kMaxPickleValues = 1 << 23;
+/// Deepest nesting of marks, bytes of a string and of an integer, and values all in all: far above what
+/// checkpoints hold (a few dozen values a tensor), far below what a machine holds. A value takes up to 130
+/// times the bytes that ask for it.
+inline constexpr std::size_t kMaxPickleMarks = 1 << 16, kMaxPickleString = 1 << 26, kMaxPickleInteger = 255,
+                             kMaxPickleValues = 1 << 22;
 
-/// A value of a pickle. Pointers are into the document that owns it; lists may contain each other.
-struct PickleNode {
-  /// `call`: `text` names what would be called with `items`. `global`: a name alone. `persistent`: items[0]
-  /// is the id.
-  enum class Kind {
-    none,
-    boolean,
-    integer,
-    real,
-    text,
-    bytes,
-    list,
-    tuple,
-    set,
-    dict,
-    global,
-    call,
-    persistent
-  };
-  Kind kind = Kind::none;
-  std::int64_t integer = 0;
-  double real = 0;
-  std::string text = {};
-  std::vector<PickleNode*> items = {};  ///< of a dict: key, value, key, value, ...
-
-  /// The value of a string key, the last one where it is repeated; nullptr: none.
-  const PickleNode* find(std::string_view key) const {
-    if (kind != Kind::dict) return nullptr;
-    for (std::size_t i = items.size(); i >= 2; i -= 2) {
-      if (items[i - 2]->kind == Kind::text && items[i - 2]->text == key) return items[i - 1];
-    }
-    return nullptr;
-  }
-};
-
-/// A pickle that has been read.
-struct PickleDocument {
-  std::deque<PickleNode> nodes = {};
-  const PickleNode* root = nullptr;
-  std::size_t bytes = 0;  ///< that it took
-};
+/// Newest version of the pickle format that is read.
+inline constexpr unsigned kMaxPickleProtocol = 5;
 
 namespace detail {
-
-// Names whose calls are understood as data by torch_pickle.hpp or here.
-inline bool pickle_name_allowed(std::string_view name) {
-  constexpr std::string_view kNames[] = {"collections.OrderedDict",
-                                         "torch._utils._rebuild_tensor_v2",
-                                         "torch._utils._rebuild_tensor",
-                                         "torch._utils._rebuild_parameter",
-                                         "torch.Size",
-                                         "torch.device",
-                                         "torch.FloatStorage",
-                                         "torch.DoubleStorage",
-                                         "torch.HalfStorage",
-                                         "torch.BFloat16Storage",
-                                         "torch.LongStorage",
-                                         "torch.IntStorage",
-                                         "torch.ShortStorage",
-                                         "torch.CharStorage",
-                                         "torch.ByteStorage",
-                                         "torch.BoolStorage",
-                                         "torch.float32",
-                                         "torch.float64",
-                                         "torch.float16",
-                                         "torch.bfloat16",
-                                         "torch.int64",
-                                         "torch.int32",
-                                         "torch.int16",
-                                         "torch.int8",
-                                         "torch.uint8",
-                                         "torch.bool"};
-  return std::ranges::find(kNames, name) != std::end(kNames);
-}
-
-inline std::string_view pickle_kind(const PickleNode& node) {
-  constexpr std::string_view kKinds[] = {"None",   "a bool",    "an int",         "a float", "a string",
-                                         "bytes",  "a list",    "a tuple",        "a set",   "a dict",
-                                         "a name", "an object", "a persistent id"};
-  return kKinds[static_cast<std::size_t>(node.kind)];
-}
 
 /// The machine that reads one pickle.
 class PickleReader {
@@ -176,6 +98,8 @@ class PickleReader {
   // Little-endian two's complement. What does not fit is kept as its digits' bytes: only a magic number needs
   // it.
   void long_integer(std::uint64_t size) {
+    expect(size <= kMaxPickleInteger, in_.where, ": pickle: an integer of ", size, " bytes at byte ", in_.at,
+           ", expected at most ", kMaxPickleInteger);
     const std::string bytes = string(size);
     if (size > 8) {
       push({.kind = Kind::bytes, .text = bytes});
@@ -191,7 +115,7 @@ class PickleReader {
 
   void global(const std::string& module, const std::string& name) {
     const std::string whole = module + '.' + name;
-    expect(pickle_name_allowed(whole), in_.where, ": pickle: it asks for ", whole,
+    expect(may_be_named(whole), in_.where, ": pickle: it asks for ", whole,
            ", which is not on the list of names that are read; nothing has been called");
     push({.kind = Kind::global, .text = whole});
   }
@@ -208,11 +132,13 @@ class PickleReader {
     expect(callee->kind == Kind::global && arguments->kind == Kind::tuple, in_.where,
            ": pickle: REDUCE at byte ", in_.at - 1, " expects a name and a tuple, found ",
            pickle_kind(*callee), " and ", pickle_kind(*arguments));
-    if (callee->text != "collections.OrderedDict") {
+    expect(may_be_called(callee->text), in_.where, ": pickle: it calls ", callee->text, " at byte ",
+           in_.at - 1, ", which is read as a name only; nothing has been called");
+    if (callee->text != kOrderedDict) {
       push({.kind = Kind::call, .text = callee->text, .items = arguments->items});
       return;
     }
-    PickleNode dict{.kind = Kind::dict};
+    PickleNode dict{.kind = Kind::dict, .text = callee->text};
     for (const PickleNode* pairs : arguments->items) {
       spend(2 * pairs->items.size());
       for (const PickleNode* pair : pairs->items) {
@@ -227,8 +153,8 @@ class PickleReader {
   void build() {
     pop("BUILD");
     const PickleNode* object = top("BUILD");
-    expect(object->kind == Kind::dict, in_.where, ": pickle: BUILD at byte ", in_.at - 1, " on ",
-           pickle_kind(*object), " is refused");
+    expect(object->kind == Kind::dict && object->text == kOrderedDict, in_.where, ": pickle: BUILD at byte ",
+           in_.at - 1, " on ", pickle_kind(*object), " is refused");
   }
 
   void append(const std::vector<PickleNode*>& items, Kind kind, std::string_view what) {
@@ -262,6 +188,19 @@ class PickleReader {
     push({.kind = Kind::real, .real = std::bit_cast<double>(bits)});
   }
 
+  void protocol() {
+    const unsigned version = in_.read<std::uint8_t>("protocol");
+    expect(version <= kMaxPickleProtocol, in_.where, ": pickle: protocol ", version, ", expected at most ",
+           kMaxPickleProtocol);
+  }
+
+  // Frames only help programs that read in pieces.
+  void frame() {
+    const auto size = count<std::uint64_t>();
+    expect(size <= in_.remaining(), in_.where, ": pickle: a frame of ", size, " bytes at byte ", in_.at,
+           ", there are ", in_.remaining());
+  }
+
   void mark() {
     expect(marks_.size() < kMaxPickleMarks, in_.where, ": pickle: nested deeper than ", kMaxPickleMarks);
     marks_.push_back(stack_.size());
@@ -279,8 +218,8 @@ class PickleReader {
   bool step(unsigned char op) {
     switch (op) {
       case '.': return false;
-      case 0x80: in_.take(1, "protocol"); return true;
-      case 0x95: in_.take(8, "frame"); return true;
+      case 0x80: protocol(); return true;
+      case 0x95: frame(); return true;
       case '(': mark(); return true;
       case '0': pop("POP"); return true;
       case '1': pop_mark("POP_MARK"); return true;
@@ -316,6 +255,7 @@ class PickleReader {
       case 'T': text(count<std::uint32_t>()); return true;
       case 'C': data(count<std::uint8_t>()); return true;
       case 'B': data(count<std::uint32_t>()); return true;
+      case 0x8e: case 0x96: data(count<std::uint64_t>()); return true;
       default: return false;
     }
   }
@@ -328,6 +268,7 @@ class PickleReader {
       case 0x8f: push({.kind = Kind::set}); return true;
       case 't': push({.kind = Kind::tuple, .items = pop_mark("TUPLE")}); return true;
       case 'l': push({.kind = Kind::list, .items = pop_mark("LIST")}); return true;
+      case 0x91: push({.kind = Kind::set, .items = pop_mark("FROZENSET")}); return true;
       case 0x85: tuple(1); return true;
       case 0x86: tuple(2); return true;
       case 0x87: tuple(3); return true;

@@ -3,10 +3,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,11 +24,33 @@ namespace morphvlm {
 /// More entries than any checkpoint has, few enough to be listed.
 inline constexpr std::uint64_t kMaxZipEntries = 1 << 20;
 
-/// An archive's entries by name, as bytes of the mapping.
+/// An entry: bytes of the mapping, and the CRC-32 that the archive states for them.
+struct ZipRecord {
+  std::span<std::byte> bytes;
+  std::uint32_t crc = 0;
+};
+
+/// An archive's entries by name.
 struct ZipFile {
   std::shared_ptr<const MappedFile> map;
-  std::map<std::string, std::span<std::byte>> entries = {};
+  std::map<std::string, ZipRecord> entries = {};
 };
+
+/// The CRC-32 of zip archives (polynomial 0x04c11db7, reflected).
+inline std::uint32_t crc32(std::span<const std::byte> bytes) {
+  static constexpr auto kTable = [] {
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t i = 0; i < table.size(); ++i) {
+      std::uint32_t value = i;
+      for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ (value & 1 ? 0xedb88320 : 0);
+      table[i] = value;
+    }
+    return table;
+  }();
+  std::uint32_t crc = 0xffffffff;
+  for (const std::byte b : bytes) crc = crc >> 8 ^ kTable[(crc ^ std::to_integer<std::uint32_t>(b)) & 0xff];
+  return ~crc;
+}
 
 namespace detail {
 
@@ -39,6 +65,7 @@ struct ZipDirectory {
 struct ZipEntry {
   std::string name = {};
   std::uint16_t flags = 0, method = 0;
+  std::uint32_t crc = 0;
   std::uint64_t stored = 0, size = 0, header = 0;
 };
 
@@ -54,10 +81,16 @@ inline std::optional<std::size_t> find_zip_end(const MappedFile& file) {
   if (size < kRecord) return std::nullopt;
   for (std::size_t back = kRecord; back <= std::min(size, kRecord + kComment); ++back) {
     std::uint32_t signature = 0;
+    std::uint16_t comment = 0;
     std::memcpy(&signature, file.bytes.data() + (size - back), 4);
-    if (signature == kZipEnd) return size - back;
+    std::memcpy(&comment, file.bytes.data() + (size - back) + (kRecord - 2), 2);
+    if (signature == kZipEnd && kRecord + comment == back) return size - back;
   }
   return std::nullopt;
+}
+
+inline void expect_one_disk(bool one, const std::string& where) {
+  expect(one, where, ": zip: archives on several disks are not read");
 }
 
 inline ZipDirectory read_zip64_directory(const MappedFile& file, std::size_t end, const std::string& where) {
@@ -70,11 +103,14 @@ inline ZipDirectory read_zip64_directory(const MappedFile& file, std::size_t end
   ByteReader record = reader_at(file, locator.read<std::uint64_t>("zip64 offset"), where);
   expect(record.read<std::uint32_t>("zip64 end record") == kZip64End, where,
          ": zip: the zip64 end record is missing");
-  record.take(8 + 2 + 2 + 4 + 4 + 8, "zip64 end record");
+  record.take(8 + 2 + 2, "zip64 end record");
+  const auto disk = record.read<std::uint32_t>("disk"), first = record.read<std::uint32_t>("disk");
+  const auto here = record.read<std::uint64_t>("zip64 entry count");
   ZipDirectory out;
   out.entries = record.read<std::uint64_t>("zip64 entry count");
   out.size = record.read<std::uint64_t>("zip64 directory size");
   out.offset = record.read<std::uint64_t>("zip64 directory offset");
+  expect_one_disk(disk == 0 && first == 0 && here == out.entries, where);
   return out;
 }
 
@@ -90,8 +126,7 @@ inline ZipDirectory read_zip_directory(const MappedFile& file, const std::string
   out.offset = record.read<std::uint32_t>("directory offset");
   if (out.entries == 0xffff || out.size == kZip32 || out.offset == kZip32)
     return read_zip64_directory(file, *end, where);
-  expect(disk == 0 && first == 0 && here == out.entries, where,
-         ": zip: archives on several disks are not read");
+  expect_one_disk(disk == 0 && first == 0 && here == out.entries, where);
   return out;
 }
 
@@ -113,7 +148,8 @@ inline ZipEntry read_zip_entry(ByteReader& directory) {
   ZipEntry entry;
   entry.flags = directory.read<std::uint16_t>("flags");
   entry.method = directory.read<std::uint16_t>("method");
-  directory.take(4 + 4, "time and checksum");
+  directory.take(4, "time");
+  entry.crc = directory.read<std::uint32_t>("checksum");
   entry.stored = directory.read<std::uint32_t>("stored size");
   entry.size = directory.read<std::uint32_t>("size");
   const auto name = directory.read<std::uint16_t>("name length"),
@@ -139,18 +175,36 @@ inline std::span<std::byte> zip_entry_bytes(const MappedFile& file, const ZipEnt
   ByteReader local = reader_at(file, entry.header, where);
   expect(local.read<std::uint32_t>("local header") == kZipLocal, whose, " has no header at byte ",
          entry.header);
-  local.take(22, "local header");
-  const auto name = local.read<std::uint16_t>("name length"),
+  local.take(2, "version");
+  const auto flags = local.read<std::uint16_t>("flags"), method = local.read<std::uint16_t>("method");
+  // Sizes and checksum may stand behind the data; the directory has them anyway.
+  local.take(4 + 4 + 4 + 4, "local header");
+  const auto length = local.read<std::uint16_t>("name length"),
              extra = local.read<std::uint16_t>("extra length");
-  local.take(name, "name");
+  const auto name = local.take(length, "name");
+  const bool same = std::string_view(reinterpret_cast<const char*>(name.data()), name.size()) == entry.name;
+  expect(same && flags == entry.flags && method == entry.method, whose,
+         ": its own header and the directory say different things");
   local.take(extra, "extra field");
   return local.take(entry.size, "entry \"" + entry.name + '"');
 }
 
 }  // namespace detail
 
+/// The bytes of an entry, checked against their checksum. Error: another sum, no such entry. (PyTorch can be
+/// told not to compute sums, and then states 0.)
+inline std::span<std::byte> checked_entry(const ZipFile& zip, const std::string& name) {
+  const auto it = zip.entries.find(name);
+  expect(it != zip.entries.end(), zip.map->path.string(), ": zip: there is no entry \"", name, '"');
+  const auto& [bytes, crc] = it->second;
+  expect(crc == 0 || crc == crc32(bytes), zip.map->path.string(), ": zip: entry \"", name,
+         "\" is damaged: its checksum differs");
+  return bytes;
+}
+
 /// Opens an archive. Errors: truncated, encrypted, compressed, on several disks, entries that overlap each
-/// other or the directory (how small archives pretend to be huge), two entries of a name.
+/// other or the directory (how small archives pretend to be huge), two entries of a name. The entries' own
+/// bytes are not touched yet, see checked_entry.
 inline ZipFile open_zip(const std::filesystem::path& path) {
   const std::string where = path.string();
   ZipFile zip{map_file(path)};
@@ -166,9 +220,11 @@ inline ZipFile open_zip(const std::filesystem::path& path) {
     const auto bytes = detail::zip_entry_bytes(file, entry, where);
     const auto end = static_cast<std::uint64_t>(bytes.data() + bytes.size() - file.bytes.data());
     taken.emplace_back(entry.header, end);
-    expect(zip.entries.emplace(entry.name, bytes).second, where, ": zip: two entries are called \"",
-           entry.name, '"');
+    expect(zip.entries.emplace(entry.name, ZipRecord{bytes, entry.crc}).second, where,
+           ": zip: two entries are called \"", entry.name, '"');
   }
+  expect(reader.remaining() == 0, where, ": zip: ", reader.remaining(),
+         " bytes of the directory are left over");
   std::ranges::sort(taken);
   for (std::size_t i = 0; i < taken.size(); ++i) {
     const auto limit = i + 1 < taken.size() ? taken[i + 1].first : directory.offset;

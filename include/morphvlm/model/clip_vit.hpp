@@ -1,14 +1,21 @@
-// CLIP's vision transformer (Radford et al. 2021). Field names are open_clip's keys below `visual.`.
+// CLIP's vision transformer (Radford et al. 2021), and by config those of SigLIP (Zhai et al. 2023) and
+// DINOv2 (Oquab et al. 2023). Field names are open_clip's keys below `visual.`; undefined tensors stand for
+// what a variant does not have.
 #pragma once
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/core/config.hpp"
@@ -38,6 +45,11 @@ struct ClipVitConfig {
   Activation hidden_act = Activation::quick_gelu;
   double layer_norm_eps = 1e-5;
   VitTokens tokens = VitTokens::before_ln_post;
+  bool class_token = true;  ///< SigLIP has none
+  bool pre_norm = true;     ///< `ln_pre`; neither SigLIP nor DINOv2 has it
+  bool conv_bias = false;   ///< of the patch convolution; SigLIP and DINOv2 have it
+  std::optional<double> layer_scale_value =
+      {};  ///< what LayerScale starts from (DINOv2); none: no LayerScale
 
   /// Patches along one side.
   std::int64_t grid() const { return image_size / patch_size; }
@@ -59,17 +71,31 @@ struct VitAttention {
   }
 };
 
+/// A learned factor for each channel. open_clip equivalent: `LayerScale`.
+struct LayerScale {
+  Tensor gamma = {};  ///< [dim]; undefined: 1
+
+  /// [..., dim] -> the same
+  Tensor operator()(const Tensor& x) const { return gamma.defined() ? x.mul(gamma.to(x.scalar_type())) : x; }
+
+  static LayerScale init(std::int64_t dim, std::optional<double> value, const Init& init) {
+    return {.gamma = value ? at::full({dim}, *value, init.options) : Tensor{}};
+  }
+};
+
 /// open_clip equivalent: `ResidualAttentionBlock`.
 struct VitBlock {
   LayerNorm ln_1 = {};
   VitAttention attn = {};
+  LayerScale ls_1 = {};
   LayerNorm ln_2 = {};
   GeluMlp mlp = {};
+  LayerScale ls_2 = {};
 
   /// [n, tokens, dim] -> the same
   Tensor operator()(const Tensor& x) const {
-    const Tensor y = x.add(attn(ln_1(x)));
-    return y.add(mlp(ln_2(y)));
+    const Tensor y = x.add(ls_1(attn(ln_1(x))));
+    return y.add(ls_2(mlp(ln_2(y))));
   }
 
   static VitBlock init(const ClipVitConfig& c, const Init& init) {
@@ -80,8 +106,10 @@ struct VitBlock {
                      .in_proj_bias = in_proj.bias,
                      .out_proj = Linear<>::init(d, d, true, init),
                      .heads = c.num_attention_heads},
+            .ls_1 = LayerScale::init(d, c.layer_scale_value, init),
             .ln_2 = LayerNorm::init(d, init, c.layer_norm_eps),
-            .mlp = GeluMlp::init(d, c.intermediate_size, c.hidden_act, init)};
+            .mlp = GeluMlp::init(d, c.intermediate_size, c.hidden_act, init),
+            .ls_2 = LayerScale::init(d, c.layer_scale_value, init)};
   }
 };
 
@@ -93,13 +121,14 @@ struct VitTransformer {
 /// The module behind ClipViT.
 struct ClipVitModule {
   struct Conv {
-    Tensor weight = {};  ///< [dim, 3, patch, patch], no bias
+    Tensor weight = {};  ///< [dim, 3, patch, patch]
+    Tensor bias = {};    ///< [dim], or undefined
   };
-  Tensor class_embedding = {};       ///< [dim]
-  Tensor positional_embedding = {};  ///< [1 + patches, dim]
+  Tensor class_embedding = {};       ///< [dim], or undefined: patches alone
+  Tensor positional_embedding = {};  ///< [1 + patches, dim], or [patches, dim]
   Tensor proj = {};                  ///< [dim, projection_dim], not used by the VLM
   Conv conv1 = {};
-  LayerNorm ln_pre = {};
+  LayerNorm ln_pre = {};  ///< without weight where the variant has none
   VitTransformer transformer = {};
   LayerNorm ln_post = {};
   std::int64_t patch_size = 0;
@@ -107,19 +136,29 @@ struct ClipVitModule {
 
   /// pixels [n, 3, S, S] -> patch tokens [n, patches, dim]; the class token is dropped.
   Tensor operator()(const Tensor& pixels) const {
+    Tensor x = embed(pixels);
+    if (ln_pre.weight.defined()) x = ln_pre(x);
+    for (const auto& block : transformer.resblocks) x = block(x);
+    if (tokens == VitTokens::after_ln_post) x = ln_post(x);
+    return x.slice(1, class_tokens());
+  }
+
+  /// pixels [n, 3, S, S] -> tokens with positions, the class token first: [n, (1 +) patches, dim]
+  Tensor embed(const Tensor& pixels) const {
     expect(pixels.dim() == 4 && pixels.size(1) == 3, "ClipViT: expected pixels [n, 3, S, S], found ",
            to_string(pixels.sizes()));
     const auto dtype = pixels.scalar_type();
-    Tensor x = at::conv2d(pixels, conv1.weight.to(dtype), {}, patch_size).flatten(2).transpose(1, 2);
-    expect(x.size(1) + 1 == positional_embedding.size(0), "ClipViT: an image of ", to_string(pixels.sizes()),
-           " makes ", x.size(1), " patches, but the model has positions for ",
-           positional_embedding.size(0) - 1);
-    const Tensor cls = class_embedding.to(dtype).expand({x.size(0), 1, -1});
-    x = ln_pre(at::cat({cls, x}, 1).add(positional_embedding.to(dtype)));
-    for (const auto& block : transformer.resblocks) x = block(x);
-    if (tokens == VitTokens::after_ln_post) x = ln_post(x);
-    return x.slice(1, 1);
+    const Tensor bias = conv1.bias.defined() ? conv1.bias.to(dtype) : Tensor{};
+    Tensor x = at::conv2d(pixels, conv1.weight.to(dtype), bias, patch_size).flatten(2).transpose(1, 2);
+    const auto places = positional_embedding.size(0) - class_tokens();
+    expect(x.size(1) == places, "ClipViT: an image of ", to_string(pixels.sizes()), " makes ", x.size(1),
+           " patches, but the model has positions for ", places);
+    if (class_tokens() > 0) x = at::cat({class_embedding.to(dtype).expand({x.size(0), 1, -1}), x}, 1);
+    return x.add(positional_embedding.to(dtype));
   }
+
+  /// 1 or 0.
+  std::int64_t class_tokens() const { return class_embedding.defined() ? 1 : 0; }
 
   static ClipVitModule init(const ClipVitConfig& c, const Init& init) {
     expect(c.patch_size > 0 && c.image_size % c.patch_size == 0, "ClipViT: patch size ", c.patch_size,
@@ -129,11 +168,13 @@ struct ClipVitModule {
     auto normal = [&](at::IntArrayRef shape, double std) {
       return at::empty(shape, init.options).normal_(0, std, init.generator);
     };
-    ClipVitModule m{.class_embedding = normal({d}, scale),
-                    .positional_embedding = normal({c.grid() * c.grid() + 1, d}, scale),
+    const std::int64_t positions = c.grid() * c.grid() + (c.class_token ? 1 : 0);
+    ClipVitModule m{.class_embedding = c.class_token ? normal({d}, scale) : Tensor{},
+                    .positional_embedding = normal({positions, d}, scale),
                     .proj = c.projection_dim > 0 ? normal({d, c.projection_dim}, scale) : Tensor{},
-                    .conv1 = {normal({d, 3, c.patch_size, c.patch_size}, 0.02)},
-                    .ln_pre = LayerNorm::init(d, init, c.layer_norm_eps),
+                    .conv1 = {.weight = normal({d, 3, c.patch_size, c.patch_size}, 0.02),
+                              .bias = c.conv_bias ? at::zeros({d}, init.options) : Tensor{}},
+                    .ln_pre = c.pre_norm ? LayerNorm::init(d, init, c.layer_norm_eps) : LayerNorm{},
                     .ln_post = LayerNorm::init(d, init, c.layer_norm_eps),
                     .patch_size = c.patch_size,
                     .tokens = c.tokens};

@@ -13,6 +13,34 @@ namespace morphvlm::presets {
 /// CLIP ViT-L/14 at 224 pixels (OpenAI): 303,966,208 parameters.
 inline constexpr ClipVitConfig clip_vit_l14{};
 
+/// SigLIP's base tower, 224 pixels in patches of 16: 85,797,120 parameters without its pooling head.
+inline constexpr ClipVitConfig siglip_base_16{.patch_size = 16,
+                                              .hidden_size = 768,
+                                              .num_hidden_layers = 12,
+                                              .num_attention_heads = 12,
+                                              .intermediate_size = 3072,
+                                              .projection_dim = 0,
+                                              .hidden_act = Activation::gelu_tanh,
+                                              .layer_norm_eps = 1e-6,
+                                              .tokens = VitTokens::after_ln_post,
+                                              .class_token = false,
+                                              .pre_norm = false,
+                                              .conv_bias = true};
+
+/// DINOv2's base tower at the 518 pixels of its positions: 86,579,712 parameters without its mask token.
+inline constexpr ClipVitConfig dinov2_base_14{.image_size = 518,
+                                              .hidden_size = 768,
+                                              .num_hidden_layers = 12,
+                                              .num_attention_heads = 12,
+                                              .intermediate_size = 3072,
+                                              .projection_dim = 0,
+                                              .hidden_act = Activation::gelu,
+                                              .layer_norm_eps = 1e-6,
+                                              .tokens = VitTokens::after_ln_post,
+                                              .pre_norm = false,
+                                              .conv_bias = true,
+                                              .layer_scale_value = 1.0};
+
 /// OpenFlamingo's resampler: 63,019,008 parameters at width 1024.
 inline constexpr PerceiverConfig openflamingo_perceiver{};
 

@@ -13,16 +13,20 @@
 
 namespace morphvlm {
 
-/// `quick_gelu` is OpenAI CLIP's x * sigmoid(1.702 x); `gelu` the exact (erf) one.
-enum class Activation { quick_gelu, gelu };
+/// `quick_gelu` is OpenAI CLIP's x * sigmoid(1.702 x); `gelu` the exact (erf) one; `gelu_tanh` its
+/// approximation by tanh.
+enum class Activation { quick_gelu, gelu, gelu_tanh };
 
 template <>
-inline constexpr std::array<std::pair<Activation, std::string_view>, 2> enum_names<Activation>{
-    {{Activation::quick_gelu, "quick_gelu"}, {Activation::gelu, "gelu"}}};
+inline constexpr std::array<std::pair<Activation, std::string_view>, 3> enum_names<Activation>{
+    {{Activation::quick_gelu, "quick_gelu"},
+     {Activation::gelu, "gelu"},
+     {Activation::gelu_tanh, "gelu_pytorch_tanh"}}};
 
 /// Applies the activation elementwise.
 inline Tensor activate(const Tensor& x, Activation kind) {
-  return kind == Activation::gelu ? at::gelu(x) : x.mul(at::sigmoid(x.mul(1.702)));
+  if (kind == Activation::quick_gelu) return x.mul(at::sigmoid(x.mul(1.702)));
+  return at::gelu(x, kind == Activation::gelu_tanh ? "tanh" : "none");
 }
 
 }  // namespace morphvlm

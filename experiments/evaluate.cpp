@@ -1,0 +1,179 @@
+// Asks a model folder a data set's questions and scores the answers (docs/evaluate.md).
+#include <ATen/ops/stack.h>
+
+#include <iostream>
+#include <span>
+
+#include "experiments/arguments.hpp"
+#include "experiments/evaluate_task.hpp"
+#include "experiments/model_registry.hpp"
+#include "morphvlm/core/progress.hpp"
+#include "morphvlm/data/image.hpp"
+#include "morphvlm/data/load_tokenizer.hpp"
+#include "morphvlm/data/preprocess_folder.hpp"
+#include "morphvlm/eval/rank.hpp"
+#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/vlm/generate.hpp"
+
+namespace {
+
+using namespace morphvlm;
+using experiments::Task;
+using experiments::TaskItem;
+
+struct Arguments {
+  std::filesystem::path model;
+  std::filesystem::path adapter;
+  std::filesystem::path tokenizer;  // if not in the model's language folder
+  std::filesystem::path data;
+  std::string task;
+  std::int64_t limit = 0;
+  std::int64_t shots = 0;
+  std::int64_t seed = 42;
+  std::int64_t max_tokens = 512;
+  std::int64_t num_beams = 3;
+  std::int64_t max_new_tokens = 5;
+  double length_penalty = 0;
+  std::int64_t batch = 8;     // prompts that answers are written to at once
+  std::filesystem::path out;  // predictions, one JSON object a line
+};
+
+constexpr const char* kUsage =
+    "usage: evaluate --model DIR --data DIR --task vqav2|aokvqa-mc|aokvqa-da|pubmedqa|vl-stereoset\n"
+    "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
+    "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
+    "[--batch N]\n";
+
+/// The folder's tokenizer with the media tokens, at the ids that the folder says.
+Tokenizer open_tokenizer(const Arguments& a, const ModelDirectory& folder) {
+  const auto path = a.tokenizer.empty() ? a.model / "language" : a.tokenizer;
+  Tokenizer tokenizer = load_tokenizer(path);
+  const MediaTokens media = add_media_tokens(tokenizer);
+  expect(media.image == folder.join.media_token_id && media.end_of_chunk == folder.join.eoc_token_id,
+         path.string(), ": gives <image> the id ", media.image, " and <|endofchunk|> ", media.end_of_chunk,
+         "; the model's config.json says ", folder.join.media_token_id, " and ", folder.join.eoc_token_id);
+  return tokenizer;
+}
+
+ClipPreprocess preprocess_of(const std::filesystem::path& vision, const ClipVitConfig& c) {
+  ClipPreprocess out = read_preprocess(vision, {.size = c.image_size});
+  expect(out.size == c.image_size, vision.string(), ": pictures are brought to ", out.size,
+         " pixels, but the tower sees ", c.image_size);
+  return out;
+}
+
+ClipPreprocess preprocess_of(const std::filesystem::path& vision, const EfficientNetConfig&) {
+  return read_preprocess(vision, {.mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}});
+}
+
+using Items = std::span<const TaskItem>;
+
+/// Latents [items, media, l, d] of the items' pictures; undefined where they have none.
+template <class Model>
+Tensor read_latents(const Model& model, Items items, const ClipPreprocess& preprocess) {
+  if (items.front().images.empty()) return {};
+  std::vector<Tensor> pixels;
+  for (const auto& item : items)
+    for (const auto& image : item.images) pixels.push_back(clip_pixels(read_image(image), preprocess));
+  const Tensor all = at::stack(pixels).unflatten(0, {std::ssize(items), -1});
+  return model.resample(model.encode_vision(all.to(experiments::vision_dtype(model))));
+}
+
+template <class Model>
+std::string choose(const Model& model, const Tokenizer& tokenizer, const TaskItem& item,
+                   const Tensor& latents) {
+  const auto query = tokenize_choices(
+      item.prompt, item.choices, [&](const std::string& text) { return encode_sequence(tokenizer, text); });
+  return item.choices[best_choice(choice_scores(model, query, latents))];
+}
+
+/// What the model writes after each prompt.
+template <class Model>
+std::vector<std::string> write_answers(const Model& model, const Tokenizer& tokenizer, Items items,
+                                       const Tensor& latents, const Arguments& a) {
+  const auto end = model.config.eoc_token_id;
+  std::vector<TokenIds> prompts;
+  for (const auto& item : items) prompts.push_back(encode_sequence(tokenizer, item.prompt));
+  const PaddedIds text = pad_rows(prompts, end, Padding::left);
+  const GenerateConfig how{.max_new_tokens = a.max_new_tokens,
+                           .eos_token_id = end,
+                           .pad_token_id = end,
+                           .num_beams = a.num_beams,
+                           .length_penalty = a.length_penalty};
+  const Tensor ids =
+      generate(model, {.ids = text.ids, .attention_mask = text.mask}, latents, how).ids.contiguous();
+  std::vector<std::string> answers;
+  for (std::int64_t row = 0; row < ids.size(0); ++row) {
+    const auto* begin = ids.const_data_ptr<std::int64_t>() + row * ids.size(1);
+    answers.push_back(decode(tokenizer, std::span(begin, static_cast<std::size_t>(ids.size(1))), true));
+  }
+  return answers;
+}
+
+template <class Model>
+std::vector<std::string> ask(const Model& model, const Tokenizer& tokenizer, const Task& task,
+                             const Arguments& a) {
+  at::NoGradGuard no_grad;
+  const auto preprocess = preprocess_of(a.model / "vision", model.config.vision);
+  Progress progress(task.name, std::ssize(task.items));
+  std::vector<std::string> answers;
+  while (answers.size() < task.items.size()) {
+    Items items = Items(task.items).subspan(answers.size());
+    items = items.first(
+        items.front().choices.empty() ? std::min(items.size(), static_cast<std::size_t>(a.batch)) : 1);
+    const Tensor latents = read_latents(model, items, preprocess);
+    if (items.front().choices.empty()) {
+      for (auto& answer : write_answers(model, tokenizer, items, latents, a))
+        answers.push_back(std::move(answer));
+    } else {
+      answers.push_back(choose(model, tokenizer, items.front(), latents));
+    }
+    progress.advance(std::ssize(items), "");
+  }
+  progress.finish();
+  return answers;
+}
+
+void write_predictions(const std::filesystem::path& path, const Task& task,
+                       const std::vector<std::string>& answers) {
+  write_file(path, [&](const FileSink& sink) {
+    for (std::size_t i = 0; i < answers.size(); ++i)
+      sink.write(Json{{"id", task.items[i].id}, {"answer", answers[i]}}.dump() + "\n");
+  });
+}
+
+void run(const Arguments& a) {
+  expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
+  const Tokenizer tokenizer = open_tokenizer(a, open_model_directory(a.model));
+  const Task task = experiments::make_task({.task = a.task,
+                                            .data = a.data,
+                                            .limit = a.limit,
+                                            .shots = a.shots,
+                                            .seed = a.seed,
+                                            .max_tokens = a.max_tokens},
+                                           tokenizer);
+  std::vector<std::string> answers;
+  experiments::with_model(a.model, a.adapter, [&](const auto& model, const WeightSources&) {
+    answers = ask(model, tokenizer, task, a);
+  });
+  if (!a.out.empty()) write_predictions(a.out, task, answers);
+  Json result{{"task", a.task}, {"questions", task.items.size()}, {"shots", a.shots}, {"seed", a.seed}};
+  result["scores"] = task.score(answers);
+  std::cout << result.dump(2) << '\n';
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Arguments arguments;
+  const auto rest = experiments::read_arguments(arguments, argc, argv);
+  if (!rest.empty() || arguments.model.empty() || arguments.data.empty() || arguments.task.empty()) {
+    std::cerr << kUsage;
+    return 2;
+  }
+  run(arguments);
+  return 0;
+} catch (const std::exception& e) {
+  std::cerr << "evaluate: " << e.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,253 @@
+// The program `evaluate` on a small model folder and small data sets in the official forms, as a user would
+// run it. What the model says is noise; what is asked, written and scored is not.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "experiments/evaluate_task.hpp"
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/data/load_tokenizer.hpp"
+#include "morphvlm/eval/vqa_score.hpp"
+#include "tests/io/files.hpp"
+#include "tests/support/golden.hpp"
+
+namespace morphvlm {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// 59 tokens: a few characters alone.
+std::string small_vocabulary() {
+  const std::string characters = "abcdefghijklmnopqrstuvwxyz0123456789QSAI:?.,-";
+  std::vector<std::string> tokens{"<unk>", "<s>", "</s>", "Ġ", "Ċ"};
+  for (const char c : characters) tokens.emplace_back(1, c);
+  for (int i = 0; tokens.size() < 59; ++i) tokens.push_back("#" + std::to_string(i));
+  Json vocab = Json::object();
+  for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
+  return vocab.dump();
+}
+
+struct EvaluateProgram : ::testing::Test {
+  testing::ScratchFolder scratch;
+  std::filesystem::path model = scratch / "model", data = scratch / "data", said = scratch / "said",
+                        result = scratch / "result.json", predictions = scratch / "predictions.jsonl";
+
+  void SetUp() override {
+    std::filesystem::copy(testing::golden_path("model_dir"), model, std::filesystem::copy_options::recursive);
+    testing::put(model / "language/vocab.json", small_vocabulary());
+    testing::put(model / "language/merges.txt", "#version: 0.2\n");
+    testing::put(
+        model / "language/tokenizer_config.json",
+        R"({"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"})");
+    std::filesystem::create_directories(data);
+  }
+
+  void put(const std::string& name, const Json& json) const { testing::put(data / name, json.dump()); }
+
+  void put_picture(const std::string& folder, const std::string& name) const {
+    std::filesystem::create_directories(data / folder);
+    const std::string kinds[] = {"jpeg_420.jpg", "jpeg_gray.jpg", "jpeg_progressive.jpg"};
+    std::filesystem::copy_file(testing::golden_path("images") / kinds[name.size() % 3], data / folder / name,
+                               std::filesystem::copy_options::skip_existing);
+  }
+
+  void make_vqav2() const {
+    for (const std::string split : {"train2014", "val2014"}) {
+      Json questions = Json::array(), annotations = Json::array();
+      for (int i = 0; i < 7; ++i) {
+        const int image = i / 2;
+        const std::string number = "00000000000" + std::to_string(image);
+        put_picture(split, "COCO_" + split + "_" + number + ".jpg");
+        questions.push_back({{"image_id", image}, {"question_id", i}, {"question", "is it red?"}});
+        Json given = Json::array();
+        for (int a = 0; a < 10; ++a) given.push_back({{"answer", a < i ? "no" : "yes"}});
+        annotations.push_back({{"question_id", i},
+                               {"image_id", image},
+                               {"answer_type", i % 2 ? "other" : "yes/no"},
+                               {"answers", given}});
+      }
+      put("v2_OpenEnded_mscoco_" + split + "_questions.json", {{"questions", questions}});
+      put("v2_mscoco_" + split + "_annotations.json", {{"annotations", annotations}});
+    }
+  }
+
+  void make_aokvqa() const {
+    for (const std::string split : {"train", "val"}) {
+      Json rows = Json::array();
+      for (int i = 0; i < 5; ++i) {
+        put_picture(split + "2017", "00000000000" + std::to_string(i) + ".jpg");
+        rows.push_back({{"image_id", i},
+                        {"question_id", split + std::to_string(i)},
+                        {"question", "what is it?"},
+                        {"choices", {"cat", "dog", "cow", "hen"}},
+                        {"correct_choice_idx", i % 4},
+                        {"direct_answers", Json(std::vector<std::string>(10, i % 2 ? "cat" : "dog"))},
+                        {"difficult_direct_answer", i == 3},
+                        {"rationales", {"a", "b", "c"}}});
+      }
+      put("aokvqa_v1p0_" + split + ".json", rows);
+    }
+  }
+
+  void make_pubmedqa() const {
+    Json rows = Json::object(), truth = Json::object();
+    for (int i = 0; i < 6; ++i) {
+      const std::string id = std::to_string(1000 + i);
+      rows[id] = {
+          {"QUESTION", "does it help?"},
+          {"CONTEXTS", {"it was tried on many of them.", std::string(400, 'x') + " and it did not help."}},
+          {"LABELS", {"METHODS", "RESULTS"}},
+          {"MESHES", Json::array()},
+          {"LONG_ANSWER", "it does."},
+          {"final_decision", i % 2 ? "yes" : "maybe"}};
+      if (i > 1) truth[id] = rows[id]["final_decision"];
+    }
+    put("ori_pqal.json", rows);
+    put("test_ground_truth.json", truth);
+  }
+
+  void make_stereoset() const {
+    std::string text =
+        "\xEF\xBB\xBF"
+        "bias_type,target,context,stereotype,anti-stereotype,unrelated,label,Imaeg URL,\n";
+    for (int i = 0; i < 4; ++i) {
+      put_picture("images", std::to_string(i) + ".jpg");
+      text += std::string(i < 2 ? "gender" : "race") + ",t,c,s is a,a is b,u is c," + (i % 2 ? "1" : "0") +
+              ",http://x/y.jpg,\n";
+    }
+    testing::put(data / "VLStereoSet.csv", text);
+  }
+
+  // The exit status.
+  int run(const std::string& task, const std::string& more = "") const {
+    const std::string command = MORPHVLM_EVALUATE " --model " + model.string() + " --data " + data.string() +
+                                " --task " + task + " --out " + predictions.string() + more + " >" +
+                                result.string() + " 2>" + said.string();
+    return std::system(command.c_str());
+  }
+
+  /// The program's result; answers by id in `answers`.
+  Json scores(const std::string& task, const std::string& more = "") {
+    EXPECT_EQ(run(task, more), 0) << testing::contents(said);
+    answers.clear();
+    std::istringstream lines(testing::contents(predictions));
+    for (std::string line; std::getline(lines, line);) {
+      const Json row = parse_json(line, "line");
+      answers.emplace(row.at("id").get<std::string>(), row.at("answer").get<std::string>());
+    }
+    const Json json = parse_json(testing::contents(result), "result");
+    EXPECT_EQ(json.at("questions").get<std::size_t>(), answers.size());
+    return json.at("scores");
+  }
+
+  std::map<std::string, std::string> answers;
+};
+
+TEST_F(EvaluateProgram, VqaV2WithEveryKindOfDemonstration) {
+  make_vqav2();
+  for (const std::string shots : {"0", "2", "-1"}) {
+    const Json found = scores("vqav2", " --batch 4 --shots " + shots);
+    ASSERT_EQ(answers.size(), 7u);
+    const auto batched = answers;
+    std::vector<double> each;
+    for (const auto& [id, answer] : answers) {
+      std::vector<std::string> truth(10, "yes");
+      std::fill_n(truth.begin(), std::stoi(id), "no");
+      each.push_back(vqa_accuracy(answer_of_generation(answer), truth));
+    }
+    EXPECT_EQ(found.at("accuracy").get<double>(), vqa_percent(each));
+    EXPECT_EQ(found.at("by_answer_type").size(), 2u);
+    scores("vqav2", " --batch 1 --shots " + shots);
+    EXPECT_EQ(answers, batched) << "shots " << shots;
+  }
+}
+
+TEST_F(EvaluateProgram, ALimitDrawsBySeed) {
+  make_vqav2();
+  scores("vqav2", " --limit 3 --num_beams 1");
+  const auto first = answers;
+  EXPECT_EQ(first.size(), 3u);
+  scores("vqav2", " --limit 3 --num_beams 1");
+  EXPECT_EQ(answers, first);
+  scores("vqav2", " --limit 3 --num_beams 1 --seed 3");
+  EXPECT_NE(answers, first);
+}
+
+TEST_F(EvaluateProgram, AokvqaChoosesAmongItsChoices) {
+  make_aokvqa();
+  const Json found = scores("aokvqa-mc");
+  const std::set<std::string> choices{"cat", "dog", "cow", "hen"};
+  const char* truth[] = {"cat", "dog", "cow", "hen", "cat"};
+  double right = 0;
+  for (const auto& [id, answer] : answers) {
+    EXPECT_TRUE(choices.contains(answer)) << answer;
+    right += answer == truth[id.back() - '0'];
+  }
+  EXPECT_NEAR(found.at("multiple_choice").get<double>(), 100 * right / 5, 1e-9);
+}
+
+TEST_F(EvaluateProgram, AokvqaWritesDirectAnswers) {
+  make_aokvqa();
+  const Json found = scores("aokvqa-da", " --shots -1");
+  EXPECT_EQ(answers.size(), 5u);
+  EXPECT_GE(found.at("direct_answer").get<double>(), 0);
+  EXPECT_TRUE(found.contains("direct_answer_with_difficult"));
+}
+
+TEST_F(EvaluateProgram, PubMedQaDecidesTheTestSplit) {
+  make_pubmedqa();
+  const Json found = scores("pubmedqa", " --max_tokens 200");
+  double right = 0;
+  ASSERT_EQ(answers.size(), 4u);
+  for (const auto& [id, answer] : answers) right += answer == ((id.back() - '0') % 2 ? "yes" : "maybe");
+  EXPECT_NEAR(found.at("accuracy").get<double>(), 100 * right / 4, 1e-9);
+  EXPECT_NE(run("pubmedqa", " --max_tokens 9"), 0);
+  EXPECT_THAT(testing::contents(said), HasSubstr("the question alone has more than"));
+}
+
+TEST_F(EvaluateProgram, PubMedQaContextsAreCutToTheLimit) {
+  make_pubmedqa();
+  const Tokenizer tokenizer = load_tokenizer(model / "language");
+  const auto task = [&](std::int64_t limit) {
+    return experiments::make_task({.task = "pubmedqa", .data = data, .max_tokens = limit}, tokenizer)
+        .items.front();
+  };
+  const auto tokens = [&](const std::string& text) { return std::ssize(encode_sequence(tokenizer, text)); };
+  const auto whole = task(10000).prompt, cut = task(200).prompt;
+  EXPECT_GT(tokens(whole), 400);
+  EXPECT_LE(tokens(cut), 200);
+  EXPECT_THAT(cut, HasSubstr("it was tried on many of them.\n\n### Response:"));
+}
+
+TEST_F(EvaluateProgram, StereoSetPicksStatements) {
+  make_stereoset();
+  const Json found = scores("vl-stereoset");
+  double related = 0;
+  for (const auto& [id, answer] : answers) related += answer != "u is c";
+  EXPECT_NEAR(found.at("vlrs").get<double>(), 100 * related / 4, 1e-9);
+  EXPECT_EQ(found.at("by_bias").size(), 2u);
+}
+
+TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
+  const auto message = [&](const std::string& task, const std::string& more = "") {
+    EXPECT_NE(run(task, more), 0);
+    return testing::contents(said);
+  };
+  EXPECT_THAT(message("nlvr2"), HasSubstr("--task: expected one of aokvqa-da, aokvqa-mc, pubmedqa"));
+  EXPECT_THAT(message("vqav2"), HasSubstr("v2_OpenEnded_mscoco_train2014_questions.json"));
+  make_vqav2();
+  EXPECT_THAT(message("vqav2", " --limit 8"), HasSubstr("--limit 8, but there are 7 questions"));
+  EXPECT_THAT(message("vqav2", " --batch 0"), HasSubstr("--batch"));
+  EXPECT_THAT(message("vqav2", " --shots -2"), HasSubstr("--shots"));
+  std::filesystem::remove(data / "val2014/COCO_val2014_000000000001.jpg");
+  EXPECT_THAT(message("vqav2"), HasSubstr("1 images are missing"));
+  EXPECT_FALSE(std::filesystem::exists(predictions));
+  testing::put(model / "language/tokenizer_config.json",
+               R"({"tokenizer_class": "GPT2Tokenizer", "pad_token": "<pad>"})");
+  EXPECT_THAT(message("vqav2"), HasSubstr("gives <image> the id 61"));
+}
+
+}  // namespace
+}  // namespace morphvlm
