@@ -1,6 +1,8 @@
 // preprocess_folder.hpp: what transformers' and open_clip's files say about pixels.
 #include "morphvlm/data/preprocess_folder.hpp"
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -68,7 +68,7 @@ TEST_F(Forward, WithAnAdapterFolderOfOurOwn) {
   WeightSources sources;
   auto model = load_model_directory<Adapted>(folder, config, sources);
   load_peft(model, peft);
-  set_trainable(model, kAdapterParameters);
+  set_trainable(model, kAdapterParameters, true);
   save_adapter(model, scratch / "adapter");
   ASSERT_EQ(run(" --adapter " + (scratch / "adapter").string()), 0) << testing::contents(said);
   expect_outputs("peft/logits");
