@@ -102,6 +102,12 @@ TEST_F(ModelFolder, HoldsFrozenPartsInTheDtypeThatItAsksFor) {
   EXPECT_ERROR(open_model_directory(folder), HasSubstr("dtype: expected one of float32, bfloat16"));
 }
 
+TEST_F(ModelFolder, LoadedTwiceItIsTheSameModel) {
+  const auto first = state_dict(load()), second = state_dict(load());
+  for (std::size_t i = 0; i < first.size(); ++i)
+    EXPECT_TRUE(first[i].second.equal(second[i].second)) << first[i].first;
+}
+
 TEST_F(ModelFolder, WhatIsWrongIsNamed) {
   edit("config.json", [](Json& j) { j["media_token_id"] = 61; });
   EXPECT_ERROR(load(), HasSubstr("config.json: media_token_id 61"), HasSubstr("vocab_size 61"));

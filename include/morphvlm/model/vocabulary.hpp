@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
@@ -38,14 +39,16 @@ std::int64_t append_token_row(Module& language, std::int64_t like) {
 }
 
 /// Gives a language model's token tables `size` rows: cuts off the last ones, or appends rows drawn from a
-/// normal distribution with standard deviation `std`. transformers equivalent: resize_token_embeddings as
-/// OpenFlamingo uses it (mean_resizing = False in later versions), `std` being the config's
-/// initializer_range. The config's vocab_size follows. OpenFlamingo resizes to len(tokenizer), so MPT-1B's
-/// 50,432 rows become 50,280.
+/// normal distribution with standard deviation `std`, by `generator` or by one of a fixed seed. transformers
+/// equivalent: resize_token_embeddings as OpenFlamingo uses it (mean_resizing = False in later versions),
+/// `std` being the config's initializer_range. The config's vocab_size follows. OpenFlamingo resizes to
+/// len(tokenizer), so MPT-1B's 50,432 rows become 50,280.
 template <class Module>
 void resize_vocabulary(Module& language, std::int64_t size, at::Generator generator = {}, double std = 0.02) {
   expect(size > 0, "resize_vocabulary: expected at least one token, found ", size);
   at::NoGradGuard no_grad;
+  // The library's own would differ from run to run, and a head's new rows with it.
+  if (!generator.defined()) generator = make_generator(0);
   for (Tensor* table : language.token_tables()) {
     const auto rows = table->size(0);
     if (size == rows) continue;
