@@ -18,14 +18,15 @@ struct StageResult {
 };
 
 /// Runs make(folder) -> Json of results, which fills a fresh folder that then becomes `folder`, unless
-/// `folder` holds a finished stage made under the same `key` (everything that decides its outcome).
+/// `folder` holds a finished stage made under the same `key` (everything that decides its outcome); that is
+/// then told, if `say`.
 template <class Make>
-StageResult stage(const std::filesystem::path& folder, const Json& key, Make&& make) {
+StageResult stage(const std::filesystem::path& folder, const Json& key, Make&& make, bool say = true) {
   const auto record = folder / "stage.json";
   if (std::filesystem::exists(record)) {
     const Json stored = read_json(record);
     if (stored.contains("key") && stored.at("key") == key) {
-      std::cerr << folder.filename().string() << ": kept from an earlier run\n";
+      if (say) std::cerr << folder.filename().string() << ": kept from an earlier run\n";
       return {stored.at("results"), json_get<double>(stored, "seconds", record.string())};
     }
   }

@@ -1,9 +1,10 @@
-// Runs the paper's rows: repro [--only=F2] [--out=runs] [--fresh] [--t1.seed=1 ...]
+// Runs the paper's rows: repro [--only=F2] [--out=runs] [--fresh] [--t1.seed=1 ...] [--f3.seeds=5 ...]
 #include <iostream>
 #include <span>
 
 #include "morphvlm/core/config.hpp"
 #include "repro/figure2.hpp"
+#include "repro/figure3.hpp"
 #include "repro/table1.hpp"
 
 namespace {
@@ -13,6 +14,7 @@ struct Arguments {
   std::filesystem::path out = "runs";
   bool fresh = false;  // forget finished stages
   morphvlm::experiments::AokvqaFinetune t1 = morphvlm::experiments::aokvqa_finetune_mini();
+  morphvlm::experiments::LoraPlacement f3 = {};
 };
 
 void print(const morphvlm::repro::Row& row) {
@@ -27,9 +29,16 @@ std::vector<morphvlm::repro::RowRunner> rows_of(Arguments& arguments) {
   namespace repro = morphvlm::repro;
   const std::filesystem::path source = MORPHVLM_SOURCE_DIR;
   arguments.t1.out = arguments.out / "t1-mini";
+  arguments.f3.world.out = arguments.out / "f3-loss" / "small";
   return {
       {"F2.lr", arguments.out / "f2-lr",
        [=] { return repro::learning_rate_row(repro::published_schedules(), source / "repro/published"); }},
+      {"F3.loss", arguments.out / "f3-loss",
+       [=, &arguments] {
+         return repro::placement_loss_row(arguments.f3, run(arguments.f3), source / "repro/published");
+       }},
+      {"F3.memory", arguments.out / "f3-memory",
+       [=] { return repro::placement_memory_row(source / "repro/published"); }},
       {"T1.aokvqa", arguments.t1.out,
        [=, &arguments] { return repro::aokvqa_row(arguments.t1, source / "repro/baselines"); }}};
 }
@@ -54,8 +63,9 @@ int main(int argc, char** argv) try {
   Arguments arguments;
   const std::vector<const char*> words(argv + 1, argv + argc);
   const auto rest = morphvlm::apply_flags(arguments, words);
-  morphvlm::expect(rest.empty(), "unexpected argument ", rest.empty() ? "" : rest.front(),
-                   "; flags are --only=T1, --out=FOLDER, --fresh and --t1.<field>=<value>");
+  morphvlm::expect(
+      rest.empty(), "unexpected argument ", rest.empty() ? "" : rest.front(),
+      "; flags are --only=T1, --out=FOLDER, --fresh, --t1.<field>=<value> and --f3.<field>=<value>");
   const auto rows = rows_of(arguments);
   std::vector<repro::Row> done;
   for (const auto& row : rows) {

@@ -1,0 +1,292 @@
+// The small world's models: pre-trained once for each language model, then fine-tuned in many ways.
+#pragma once
+
+#include <ATen/ops/tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "experiments/small_world.hpp"
+#include "experiments/stage.hpp"
+#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/vlm.hpp"
+
+namespace morphvlm::experiments {
+
+/// The small world's Flamingo around language model L, adapted as P says.
+template <LanguageModel L, AdapterPolicy P = NoAdapter>
+using SmallModel = VLM<ClipViT, Perceiver, L, P>;
+
+/// A world with its pre-trained weights.
+template <LanguageModel L>
+struct SmallWorld {
+  SmallData data = {};
+  StateDict weights = {};                  ///< all of the model's but adapters
+  Tensor latents = {}, test_latents = {};  ///< of every picture [n, 1, l, d]: the resampler is frozen
+};
+
+/// A model of the world's sizes with random weights.
+template <class Model>
+Model random_small_model(const SmallWorldConfig& c, std::uint64_t seed) {
+  typename Model::Config config{.vision = c.vision.model,
+                                .perceiver = c.perceiver,
+                                .language = small_config(c, typename Model::Language::Config{}),
+                                .cross_attention = c.cross_attention};
+  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) config.adapter = c.adapter;
+  config.media_token_id = WordVocabulary::kImage;
+  config.eoc_token_id = WordVocabulary::kEndChunk;
+  return Model::init(config, {at::kFloat, make_generator(split_mix(seed))});
+}
+
+/// Padded rows whose labels are the ids themselves.
+inline Batch text_batch(std::span<const TokenIds> rows) {
+  std::vector<LabelledIds> labelled;
+  for (const auto& ids : rows) labelled.push_back({ids, ids});
+  return collate_labelled(labelled, WordVocabulary::kPad);
+}
+
+namespace detail {
+
+// Batch `index` of text alone: rows of abstracts, and one row in eight a question with its answer, so that
+// the language model knows what such a text is.
+inline Batch language_batch(const SmallData& d, RowOrder& abstracts, RowOrder& questions,
+                            std::int64_t index) {
+  std::vector<TokenIds> rows;
+  const auto count = d.config.language_batch, about = std::max<std::int64_t>(1, count / 8);
+  for (const auto row : abstracts.batch(index, count - about)) {
+    const auto begin = d.text.begin() + row * d.config.text_length;
+    rows.emplace_back(begin, begin + d.config.text_length);
+  }
+  for (const auto row : questions.batch(index, about))
+    rows.push_back(vqa_text(d.words, d.pretrain.examples[static_cast<std::size_t>(row)], false));
+  return text_batch(rows);
+}
+
+template <class Model>
+double train_language(Model& model, const SmallData& d, const TrainLog& log) {
+  set_trainable_parts(model, {.adapters = false, .language = true});
+  freeze(model, kGates);
+  const auto seed = static_cast<std::uint64_t>(d.config.seed);
+  RowOrder abstracts{std::ssize(d.text) / d.config.text_length, seed};
+  RowOrder questions{std::ssize(d.pretrain.examples), seed + 1};
+  const auto history = train(
+      model, d.config.language,
+      [&](const Model& m, std::int64_t index) {
+        const Batch batch = language_batch(d, abstracts, questions, index);
+        TextInput text = batch.text;
+        text.without_gated_blocks = true;
+        return next_token_loss(m, m.hidden(text, {}), batch.labels);
+      },
+      log);
+  return history.back().loss;
+}
+
+template <class Model>
+double train_flamingo(Model& model, const SmallData& d, const TrainLog& log) {
+  set_trainable_parts(model, {.adapters = false, .perceiver = true, .gated_cross_attention = true});
+  RowOrder questions{std::ssize(d.pretrain.examples), static_cast<std::uint64_t>(d.config.seed) + 2};
+  const auto history = train(
+      model, d.config.flamingo,
+      [&](const Model& m, std::int64_t index) {
+        std::vector<TokenIds> rows;
+        std::vector<std::int64_t> pictures;
+        for (const auto row : questions.batch(index, d.config.flamingo_batch)) {
+          const auto& example = d.pretrain.examples[static_cast<std::size_t>(row)];
+          rows.push_back(vqa_text(d.words, example, true));
+          pictures.push_back(example.image_id);
+        }
+        const Batch batch = text_batch(rows);
+        const Tensor labels = openflamingo_labels(batch.text.ids, batch.text.attention_mask,
+                                                  WordVocabulary::kImage, WordVocabulary::kEndChunk);
+        const Tensor latents = m.resample(d.features.index_select(0, at::tensor(pictures)).unsqueeze(1));
+        return next_token_loss(m, m.hidden(batch.text, latents), labels);
+      },
+      log);
+  return history.back().loss;
+}
+
+}  // namespace detail
+
+/// Opens a world for language model L: pre-trained on text, then on pictures, unless that is done. `name`
+/// distinguishes the language models' folders.
+template <LanguageModel L>
+SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
+  using Model = SmallModel<L>;
+  SmallWorld<L> world{.data = data};
+  const auto& c = data.config;
+  auto model = random_small_model<Model>(c, static_cast<std::uint64_t>(c.seed));
+  SmallWorldConfig decisive = c;
+  decisive.out = decisive.data = decisive.materials = "";
+  const auto folder = c.out / name;
+  stage(folder, to_json(decisive), [&](const std::filesystem::path& fresh) {
+    const double text = detail::train_language(model, data, {fresh / "language.jsonl", name + ": text"});
+    const double pictures =
+        detail::train_flamingo(model, data, {fresh / "flamingo.jsonl", name + ": pictures"});
+    freeze(model);
+    save_safetensors(fresh / "weights.safetensors", state_dict(model));
+    return Json{{"language_loss", text}, {"flamingo_loss", pictures}};
+  });
+  world.weights = load_safetensors(folder / "weights.safetensors");
+  load_base(model, world.weights, (folder / "weights.safetensors").string());
+  at::NoGradGuard no_grad;
+  world.latents = model.resample(data.features.unsqueeze(1));
+  world.test_latents = model.resample(data.test_features.unsqueeze(1));
+  return world;
+}
+
+/// One fine-tuning.
+struct FinetuneConfig {
+  std::int64_t batch = 16;
+  std::int64_t medical_batch = 0;  ///< rows of PubMedQA form in each step besides; their loss is added
+  std::uint64_t seed = 0;          ///< of the adapters and of the order of the data
+  GatePolicy gates = GatePolicy::loaded;
+  double gate_value = 0;  ///< of frozen gates
+  TrainConfig train = {.steps = 60, .lr = 1e-3};
+};
+
+/// What one fine-tuning was.
+struct FinetuneRun {
+  std::vector<TrainStep> history = {};
+  std::vector<double> vision_loss = {}, medical_loss = {};  ///< each step, a mean over supervised tokens
+  std::vector<double> flops = {};                           ///< spent up to each step
+  std::vector<double> host_bytes = {};                      ///< resident memory at each step
+  std::int64_t parameters = 0;
+};
+
+/// Resident memory of this process in bytes; 0 where the system does not tell.
+std::int64_t resident_bytes();
+
+/// FLOPs of training adapters on `tokens` tokens of which `supervised` go through the head: forward and the
+/// gradient of activations are two each for every weight that a token meets, adapters' own gradients two
+/// more.
+template <class Model>
+double training_flops(const Model& model, std::int64_t tokens, std::int64_t supervised) {
+  double body = 0, adapters = 0, head = 0;
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    if (matches(name, "vision_encoder.*") || matches(name, "perceiver.*") || t.dim() < 2) return;
+    const auto n = static_cast<double>(t.numel());
+    if (matches(name, "*embed*")) return;
+    if (matches(name, "*lm_head*") || matches(name, "*output_projection*")) {
+      head += n;
+    } else if (matches(name, kAdapterParameters)) {
+      adapters += n;
+    } else {
+      body += n;
+    }
+  });
+  if (head == 0)
+    head = static_cast<double>(model.config.language.vocab_size *
+                               Model::Language::hidden_dim(model.config.language));
+  return static_cast<double>(tokens) * (4 * body + 6 * adapters) + static_cast<double>(supervised) * 4 * head;
+}
+
+namespace detail {
+
+template <LanguageModel L>
+Batch instruction_batch(const SmallWorld<L>& w, const std::vector<std::int64_t>& rows,
+                        std::vector<std::int64_t>& pictures) {
+  std::vector<LabelledIds> texts;
+  for (const auto row : rows) {
+    const auto& example = w.data.finetune.examples[static_cast<std::size_t>(row)];
+    texts.push_back(instruction_ids(w.data.words, example));
+    pictures.push_back(example.image_id);
+  }
+  return collate_labelled(texts, WordVocabulary::kPad);
+}
+
+template <LanguageModel L>
+Batch medical_batch(const SmallWorld<L>& w, const std::vector<std::int64_t>& rows) {
+  std::vector<LabelledIds> texts;
+  for (const auto row : rows)
+    texts.push_back(medical_ids(w.data.words, w.data.medical[static_cast<std::size_t>(row)],
+                                w.data.config.medical_length));
+  return collate_labelled(texts, WordVocabulary::kPad);
+}
+
+inline std::int64_t supervised_tokens(const Batch& batch) {
+  return batch.labels.slice(1, 1).ne(kIgnoredLabel).sum().item<std::int64_t>();
+}
+
+// What a fine-tuning measures besides its loss, step by step.
+struct StepMeter {
+  FinetuneRun& run;
+  std::int64_t accumulate;
+  double vision = 0, medical = 0, flops = 0;
+
+  void end_of_batch(std::int64_t index) {
+    if ((index + 1) % accumulate != 0) return;
+    const auto n = static_cast<double>(accumulate);
+    run.vision_loss.push_back(vision / n);
+    run.medical_loss.push_back(medical / n);
+    run.flops.push_back(flops + (run.flops.empty() ? 0 : run.flops.back()));
+    run.host_bytes.push_back(static_cast<double>(resident_bytes()));
+    vision = medical = flops = 0;
+  }
+};
+
+// The losses of a model that nothing trains, on the batches that it would have been trained on.
+template <class Model, class LossOf>
+std::vector<TrainStep> watch(const Model& model, const TrainConfig& c, LossOf& loss_of) {
+  at::NoGradGuard no_grad;
+  std::vector<TrainStep> history;
+  for (std::int64_t step = 0; step < c.steps; ++step) {
+    double loss = 0;
+    for (std::int64_t micro = 0; micro < c.accumulate; ++micro)
+      loss += loss_of(model, step * c.accumulate + micro).template item<double>();
+    history.push_back({.step = step, .loss = loss / static_cast<double>(c.accumulate)});
+  }
+  return history;
+}
+
+}  // namespace detail
+
+/// The world's model, adapted as P says and ready to be trained.
+template <AdapterPolicy P, LanguageModel L>
+SmallModel<L, P> adapted_model(const SmallWorld<L>& w, const FinetuneConfig& c) {
+  auto model = random_small_model<SmallModel<L, P>>(w.data.config, c.seed + 1000);
+  load_base(model, w.weights, "small world");
+  model.config.cross_attention.gates = c.gates;
+  model.config.cross_attention.gate_value = c.gate_value;
+  set_trainable_parts(model, {.adapters = true});
+  return model;
+}
+
+/// Fine-tunes adapters of policy P on the instruction form. The same config gives the same run, to the last
+/// bit.
+template <AdapterPolicy P, LanguageModel L>
+FinetuneRun finetune(const SmallWorld<L>& w, const FinetuneConfig& c, const TrainLog& log = {{}, ""}) {
+  auto model = adapted_model<P>(w, c);
+  FinetuneRun run{.parameters = trainable_count(model)};
+  RowOrder questions{std::ssize(w.data.finetune.examples), c.seed + 1};
+  RowOrder abstracts{std::ssize(w.data.medical), c.seed + 2};
+  detail::StepMeter meter{run, c.train.accumulate};
+  const auto loss_of = [&](const auto& m, std::int64_t index) {
+    std::vector<std::int64_t> pictures;
+    const Batch batch = detail::instruction_batch(w, questions.batch(index, c.batch), pictures);
+    const Tensor latents = w.latents.index_select(0, at::tensor(pictures));
+    Tensor loss = next_token_loss(m, m.hidden(batch.text, latents), batch.labels);
+    meter.vision += loss.item<double>();
+    meter.flops += training_flops(m, batch.text.ids.numel(), detail::supervised_tokens(batch));
+    if (c.medical_batch > 0) {
+      Batch text = detail::medical_batch(w, abstracts.batch(index, c.medical_batch));
+      text.text.without_gated_blocks = true;
+      const Tensor medical = next_token_loss(m, m.hidden(text.text, {}), text.labels);
+      meter.medical += medical.item<double>();
+      meter.flops += training_flops(m, text.text.ids.numel(), detail::supervised_tokens(text));
+      loss = loss.add(medical);
+    }
+    meter.end_of_batch(index);
+    return loss;
+  };
+  if constexpr (std::is_same_v<P, NoAdapter>) {
+    run.history = detail::watch(model, c.train, loss_of);
+  } else {
+    run.history = train(model, c.train, loss_of, log);
+  }
+  return run;
+}
+
+}  // namespace morphvlm::experiments

