@@ -67,7 +67,8 @@ struct TokenizerNotes {
     };
     const Json decoder = json_member(config, "added_tokens_decoder");
     expect(decoder.is_null() || decoder.is_object(), where("added_tokens_decoder"), ": expected an object");
-    for (const auto& [key, value] : decoder.items()) {
+    for (const auto& [key, described] : decoder.items()) {
+      const Json& value = described;  // clang 14 cannot capture the binding itself
       const std::string at = where("added_tokens_decoder") + ": " + key;
       expect(!key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos, at,
              ": expected an id");
