@@ -53,10 +53,7 @@ VqaDataset spread(const VqaDataset& data, std::int64_t count) {
 
 // The tower as it was trained.
 ClipVitModule load_vision(const AokvqaFinetune& e) {
-  const auto path = e.out / "vision" / "vision.safetensors";
-  auto vision = ClipVitModule::init(e.vision.model, {at::TensorOptions(at::kFloat).device(at::kMeta)});
-  load_state_dict(vision, load_safetensors(path), path.string());
-  return vision;
+  return read_vision(e.vision.model, e.out / "vision" / "vision.safetensors");
 }
 
 // The tower, trained here, and the features of all pictures.

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "morphvlm/core/error.hpp"
@@ -48,7 +46,13 @@ struct VqaSplits {
   VqaDataset train, test;
 };
 
-std::vector<TaskItem> vqa_items(const VqaSplits& data, const TaskConfig& c) {
+/// What is asked, and the examples that it is about.
+struct VqaItems {
+  std::vector<TaskItem> items = {};
+  std::vector<VqaExample> asked = {};
+};
+
+VqaItems vqa_items(const VqaSplits& data, const TaskConfig& c) {
   expect(c.shots >= -1, "--shots: expected -1 or more, found ", c.shots);
   const auto rows = std::ssize(data.test.examples), pool = std::ssize(data.train.examples);
   FewShotConfig few{.shots = std::max<std::int64_t>(c.shots, 0), .samples = c.limit, .seed = c.seed};
@@ -61,23 +65,14 @@ std::vector<TaskItem> vqa_items(const VqaSplits& data, const TaskConfig& c) {
     NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
     for (const auto row : numpy.choice(rows, c.limit > 0 ? c.limit : rows)) queries.push_back({row, {}});
   }
-  std::vector<TaskItem> items;
+  VqaItems out;
   for (const auto& query : queries) {
-    const auto& example = data.test.examples.at(static_cast<std::size_t>(query.test_row));
-    items.push_back({example.id,
-                     few_shot_prompt(data.train, data.test, query, few),
-                     few_shot_images(data.train, data.test, query, few),
-                     {}});
+    out.asked.push_back(data.test.examples.at(static_cast<std::size_t>(query.test_row)));
+    out.items.push_back({out.asked.back().id,
+                         few_shot_prompt(data.train, data.test, query, few),
+                         few_shot_images(data.train, data.test, query, few),
+                         {}});
   }
-  return items;
-}
-
-// The examples that the items are about, in their order.
-std::vector<VqaExample> asked_examples(const VqaDataset& data, const std::vector<TaskItem>& items) {
-  std::map<std::string, const VqaExample*> by_id;
-  for (const auto& example : data.examples) by_id[example.id] = &example;
-  std::vector<VqaExample> out;
-  for (const auto& item : items) out.push_back(*by_id.at(item.id));
   return out;
 }
 
@@ -104,11 +99,9 @@ Task vqav2_task(const TaskConfig& c) {
   VqaSplits data;
   if (c.shots >= 0) data.train = split("train2014");
   data.test = split("val2014");
-  Task task{.name = "VQAv2", .items = vqa_items(data, c)};
-  task.score = [asked = asked_examples(data.test, task.items)](const auto& answers) {
-    return score_vqav2(asked, answers);
-  };
-  return task;
+  auto [items, asked] = vqa_items(data, c);
+  const auto score = [about = std::move(asked)](const auto& answers) { return score_vqav2(about, answers); };
+  return {.name = "VQAv2", .items = std::move(items), .score = score};
 }
 
 // Demonstrations of multiple choice answer with the correct choice.
@@ -147,9 +140,10 @@ Task aokvqa_task(const TaskConfig& c, bool choice) {
   VqaSplits data;
   if (c.shots >= 0) data.train = split("train");
   data.test = split("val");
+  VqaItems made = vqa_items(data, c);
   Task task{.name = choice ? "A-OKVQA, multiple choice" : "A-OKVQA, direct answer",
-            .items = vqa_items(data, c)};
-  VqaDataset asked{data.test.name, asked_examples(data.test, task.items), {}};
+            .items = std::move(made.items)};
+  const VqaDataset asked{data.test.name, std::move(made.asked), {}};
   if (choice)
     for (std::size_t i = 0; i < task.items.size(); ++i) task.items[i].choices = asked.examples[i].choices;
   task.score = [asked, choice](const auto& answers) { return score_aokvqa(asked, answers, choice); };
@@ -160,8 +154,7 @@ Task aokvqa_task(const TaskConfig& c, bool choice) {
 std::string pubmedqa_prompt(const PubMedQaExample& example, const Tokenizer& tokenizer, std::int64_t limit) {
   const std::string whole = pubmedqa_instruction(example).instruction;
   if (std::ssize(encode_sequence(tokenizer, whole)) <= limit) return whole;
-  std::string contexts;
-  for (const auto& context : example.contexts) contexts += (contexts.empty() ? "" : "\n") + context;
+  const std::string contexts = pubmedqa_input(example);
   std::vector<std::size_t> ends;  // of its words
   for (std::size_t i = 1; i <= contexts.size(); ++i)
     if (i == contexts.size() || contexts[i] == ' ' || contexts[i] == '\n') ends.push_back(i);

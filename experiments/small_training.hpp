@@ -24,8 +24,8 @@ using SmallModel = VLM<ClipViT, Perceiver, L, P>;
 template <LanguageModel L>
 struct SmallWorld {
   SmallData data = {};
-  StateDict weights = {};                  ///< all of the model's but adapters
-  Tensor latents = {}, test_latents = {};  ///< of every picture [n, 1, l, d]: the resampler is frozen
+  StateDict weights = {};  ///< all of the model's but adapters
+  Tensor latents = {};     ///< of every picture [n, 1, l, d]: the resampler is frozen
 };
 
 /// A model of the world's sizes with random weights.
@@ -75,10 +75,7 @@ double train_language(Model& model, const SmallData& d, const TrainLog& log) {
   const auto history = train(
       model, d.config.language,
       [&](const Model& m, std::int64_t index) {
-        const Batch batch = language_batch(d, abstracts, questions, index);
-        TextInput text = batch.text;
-        text.without_gated_blocks = true;
-        return next_token_loss(m, m.hidden(text, {}), batch.labels);
+        return text_loss(m, language_batch(d, abstracts, questions, index));
       },
       log);
   return history.back().loss;
@@ -118,10 +115,8 @@ SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
   SmallWorld<L> world{.data = data};
   const auto& c = data.config;
   auto model = random_small_model<Model>(c, static_cast<std::uint64_t>(c.seed));
-  SmallWorldConfig decisive = c;
-  decisive.out = decisive.data = decisive.materials = "";
   const auto folder = c.out / name;
-  stage(folder, to_json(decisive), [&](const std::filesystem::path& fresh) {
+  stage(folder, world_key(c), [&](const std::filesystem::path& fresh) {
     const double text = detail::train_language(model, data, {fresh / "language.jsonl", name + ": text"});
     const double pictures =
         detail::train_flamingo(model, data, {fresh / "flamingo.jsonl", name + ": pictures"});
@@ -133,7 +128,6 @@ SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
   load_base(model, world.weights, (folder / "weights.safetensors").string());
   at::NoGradGuard no_grad;
   world.latents = model.resample(data.features.unsqueeze(1));
-  world.test_latents = model.resample(data.test_features.unsqueeze(1));
   return world;
 }
 
@@ -159,29 +153,39 @@ struct FinetuneRun {
 /// Resident memory of this process in bytes; 0 where the system does not tell.
 std::int64_t resident_bytes();
 
-/// FLOPs of training adapters on `tokens` tokens of which `supervised` go through the head: forward and the
-/// gradient of activations are two each for every weight that a token meets, adapters' own gradients two
-/// more.
-template <class Model>
-double training_flops(const Model& model, std::int64_t tokens, std::int64_t supervised) {
-  double body = 0, adapters = 0, head = 0;
-  visit(model, [&](const std::string& name, const Tensor& t) {
-    if (matches(name, "vision_encoder.*") || matches(name, "perceiver.*") || t.dim() < 2) return;
-    const auto n = static_cast<double>(t.numel());
-    if (matches(name, "*embed*")) return;
-    if (matches(name, "*lm_head*") || matches(name, "*output_projection*")) {
-      head += n;
-    } else if (matches(name, kAdapterParameters)) {
-      adapters += n;
-    } else {
-      body += n;
-    }
-  });
-  if (head == 0)
-    head = static_cast<double>(model.config.language.vocab_size *
-                               Model::Language::hidden_dim(model.config.language));
-  return static_cast<double>(tokens) * (4 * body + 6 * adapters) + static_cast<double>(supervised) * 4 * head;
-}
+/// FLOPs of training adapters: forward and the gradient of activations are two each for every weight that a
+/// token meets, adapters' own gradients two more. Only supervised tokens go through the head.
+struct TrainingCost {
+  double per_token = 0, per_supervised = 0;
+
+  template <class Model>
+  static TrainingCost of_model(const Model& model) {
+    double body = 0, adapters = 0, head = 0;
+    visit(model, [&](const std::string& name, const Tensor& t) {
+      if (matches(name, "vision_encoder.*") || matches(name, "perceiver.*") || t.dim() < 2) return;
+      const auto n = static_cast<double>(t.numel());
+      if (matches(name, "*embed*")) return;
+      if (matches(name, "*lm_head*") || matches(name, "*output_projection*")) {
+        head += n;
+      } else if (matches(name, kAdapterParameters)) {
+        adapters += n;
+      } else {
+        body += n;
+      }
+    });
+    if (head == 0)
+      head = static_cast<double>(model.config.language.vocab_size *
+                                 Model::Language::hidden_dim(model.config.language));
+    return {4 * body + 6 * adapters, 4 * head};
+  }
+
+  /// Of one batch.
+  double of(const Batch& batch) const {
+    const auto supervised = batch.labels.slice(1, 1).ne(kIgnoredLabel).sum().item<std::int64_t>();
+    return static_cast<double>(batch.text.ids.numel()) * per_token +
+           static_cast<double>(supervised) * per_supervised;
+  }
+};
 
 namespace detail {
 
@@ -204,10 +208,6 @@ Batch medical_batch(const SmallWorld<L>& w, const std::vector<std::int64_t>& row
     texts.push_back(medical_ids(w.data.words, w.data.medical[static_cast<std::size_t>(row)],
                                 w.data.config.medical_length));
   return collate_labelled(texts, WordVocabulary::kPad);
-}
-
-inline std::int64_t supervised_tokens(const Batch& batch) {
-  return batch.labels.slice(1, 1).ne(kIgnoredLabel).sum().item<std::int64_t>();
 }
 
 // What a fine-tuning measures besides its loss, step by step.
@@ -263,19 +263,19 @@ FinetuneRun finetune(const SmallWorld<L>& w, const FinetuneConfig& c, const Trai
   RowOrder questions{std::ssize(w.data.finetune.examples), c.seed + 1};
   RowOrder abstracts{std::ssize(w.data.medical), c.seed + 2};
   detail::StepMeter meter{run, c.train.accumulate};
+  const auto cost = TrainingCost::of_model(model);
   const auto loss_of = [&](const auto& m, std::int64_t index) {
     std::vector<std::int64_t> pictures;
     const Batch batch = detail::instruction_batch(w, questions.batch(index, c.batch), pictures);
     const Tensor latents = w.latents.index_select(0, at::tensor(pictures));
     Tensor loss = next_token_loss(m, m.hidden(batch.text, latents), batch.labels);
     meter.vision += loss.item<double>();
-    meter.flops += training_flops(m, batch.text.ids.numel(), detail::supervised_tokens(batch));
+    meter.flops += cost.of(batch);
     if (c.medical_batch > 0) {
-      Batch text = detail::medical_batch(w, abstracts.batch(index, c.medical_batch));
-      text.text.without_gated_blocks = true;
-      const Tensor medical = next_token_loss(m, m.hidden(text.text, {}), text.labels);
+      const Batch text = detail::medical_batch(w, abstracts.batch(index, c.medical_batch));
+      const Tensor medical = text_loss(m, text);
       meter.medical += medical.item<double>();
-      meter.flops += training_flops(m, text.text.ids.numel(), detail::supervised_tokens(text));
+      meter.flops += cost.of(text);
       loss = loss.add(medical);
     }
     meter.end_of_batch(index);

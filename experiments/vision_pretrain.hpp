@@ -15,7 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/data.hpp"
+#include "morphvlm/io/safetensors.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/nn.hpp"
 #include "morphvlm/train.hpp"
@@ -176,6 +178,13 @@ inline ClipVitModule pretrain_vision(const VqaDataset& data, const Tensor& pixel
         }
         return m(at::stack(pictures)).amax(1);
       });
+  return vision;
+}
+
+/// A tower as it was trained and saved.
+inline ClipVitModule read_vision(const ClipVitConfig& config, const std::filesystem::path& path) {
+  auto vision = ClipVitModule::init(config, {at::TensorOptions(at::kFloat).device(at::kMeta)});
+  load_state_dict(vision, load_safetensors(path), path.string());
   return vision;
 }
 

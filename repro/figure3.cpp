@@ -214,7 +214,7 @@ double median_between(const Series& curve, double low, double high) {
   expect(!values.empty(), "F3.memory: \"", curve.label, "\" has no point from ", low, " to ", high,
          " minutes");
   std::ranges::sort(values);
-  return values[values.size() / 2];
+  return quantile(values, 0.5);
 }
 
 }  // namespace

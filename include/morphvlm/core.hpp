@@ -16,3 +16,4 @@
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/core/text_file.hpp"

@@ -9,6 +9,7 @@
 
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/data/moses_detokenizer.hpp"
+#include "morphvlm/data/utf8.hpp"
 #include "tests/data/data_support.hpp"
 #include "tests/data/sha256.hpp"
 
@@ -19,13 +20,9 @@ using ::testing::ElementsAre;
 using testing::golden_file;
 
 std::string utf8_of(std::uint32_t point) {
-  const auto byte = [](std::uint32_t value) { return static_cast<char>(value); };
-  if (point < 0x80) return {byte(point)};
-  if (point < 0x800) return {byte(0xC0 | point >> 6), byte(0x80 | (point & 63))};
-  if (point < 0x10000)
-    return {byte(0xE0 | point >> 12), byte(0x80 | (point >> 6 & 63)), byte(0x80 | (point & 63))};
-  return {byte(0xF0 | point >> 18), byte(0x80 | (point >> 12 & 63)), byte(0x80 | (point >> 6 & 63)),
-          byte(0x80 | (point & 63))};
+  std::string text;
+  append_utf8(text, point);
+  return text;
 }
 
 TEST(Moses, ClassesHaveTheReferencesCharacters) {

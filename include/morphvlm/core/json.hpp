@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/text_file.hpp"
 
 namespace morphvlm {
 
@@ -113,11 +113,7 @@ inline Json parse_json(std::string_view text, std::string_view where) {
 
 /// Reads and parses a whole file.
 inline Json read_json(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  // A folder opens, and fails only when read.
-  expect(in.good() && !std::filesystem::is_directory(path), path.string(), ": cannot be opened for reading");
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  return parse_json(text, path.string());
+  return parse_json(read_text_file(path), path.string());
 }
 
 /// The member `key` of `object` as T; a missing key or another type is an error naming `where` and the key.

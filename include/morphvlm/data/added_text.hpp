@@ -67,6 +67,17 @@ struct AddedVocabulary {
 
 namespace detail {
 
+/// Adds a token to a tokenizer with `added` and `spec.added`; see add_token.
+template <class T>
+std::int64_t add_to_vocabulary(T& tokenizer, AddedToken token) {
+  AddedVocabulary& added = tokenizer.added;
+  const std::int64_t id = token.id = token_id(tokenizer, token.text).value_or(added.size);
+  if (added.find(id) != nullptr) return id;
+  tokenizer.spec.added.push_back(std::move(token));
+  added = AddedVocabulary::make(added.base, tokenizer.spec.added, "tokenizer");
+  return id;
+}
+
 /// transformers' rule for what stands alone when decoding: added tokens that play no role.
 inline bool stands_alone(const AddedVocabulary& added, const TokenRoles& roles, std::int64_t id) {
   const AddedToken* token = added.find(id);

@@ -153,12 +153,7 @@ inline std::optional<std::int64_t> token_id(const BioGptBpe& bpe, const std::str
 /// Makes a token an added one, as AddedToken says but for the id: the next free one, or its own if it is in
 /// the vocabulary already. Returns the id.
 inline std::int64_t add_token(BioGptBpe& bpe, AddedToken token) {
-  token.id = token_id(bpe, token.text).value_or(bpe.added.size);
-  if (bpe.added.find(token.id) != nullptr) return token.id;
-  const std::int64_t id = token.id;
-  bpe.spec.added.push_back(std::move(token));
-  bpe.added = AddedVocabulary::make(bpe.added.base, bpe.spec.added, "tokenizer");
-  return id;
+  return detail::add_to_vocabulary(bpe, std::move(token));
 }
 
 /// The ids of `text` (UTF-8; an error otherwise), nothing added before or after.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/bpe_json.hpp"
 
 namespace morphvlm {

@@ -3,14 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/text_file.hpp"
 
 namespace morphvlm {
 
@@ -87,11 +86,7 @@ inline std::vector<CsvRow> parse_csv(std::string_view text, std::string_view whe
 
 /// Reads a whole file; see parse_csv.
 inline std::vector<CsvRow> read_csv(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  // A folder opens, and fails only when read.
-  expect(in.good() && !std::filesystem::is_directory(path), path.string(), ": cannot be opened for reading");
-  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  return parse_csv(text, path.string());
+  return parse_csv(read_text_file(path), path.string());
 }
 
 }  // namespace morphvlm

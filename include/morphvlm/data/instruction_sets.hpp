@@ -54,11 +54,16 @@ inline InstructionText aokvqa_instruction(const VqaExample& e, PythonRandom& ran
           aokvqa_answer(e)};
 }
 
-/// PubMedQA, where there is no picture: the abstract's parts are the input, the long answer is learned.
-inline InstructionText pubmedqa_instruction(const PubMedQaExample& e) {
+/// The abstract's parts, a line each.
+inline std::string pubmedqa_input(const PubMedQaExample& e) {
   std::string contexts;
   for (const auto& context : e.contexts) contexts += (contexts.empty() ? "" : "\n") + context;
-  return {instruction_prompt(e.question, contexts, false), e.long_answer};
+  return contexts;
+}
+
+/// PubMedQA, where there is no picture: the abstract's parts are the input, the long answer is learned.
+inline InstructionText pubmedqa_instruction(const PubMedQaExample& e) {
+  return {instruction_prompt(e.question, pubmedqa_input(e), false), e.long_answer};
 }
 
 /// A dialogue of questions and answers about one picture or none, one text a turn: the first begins the

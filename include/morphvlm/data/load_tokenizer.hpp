@@ -11,6 +11,7 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/bio_gpt_tokenizer.hpp"
 #include "morphvlm/data/bpe_files.hpp"
 #include "morphvlm/data/bpe_gguf.hpp"

@@ -178,12 +178,7 @@ inline std::optional<std::int64_t> token_id(const SentencePiece& sp, const std::
 /// Makes a token an added one, as AddedToken says but for the id: the next free one, or its own if it is in
 /// the vocabulary already. Returns the id.
 inline std::int64_t add_token(SentencePiece& sp, AddedToken token) {
-  token.id = token_id(sp, token.text).value_or(sp.added.size);
-  if (sp.added.find(token.id) != nullptr) return token.id;
-  const std::int64_t id = token.id;
-  sp.spec.added.push_back(std::move(token));
-  sp.added = AddedVocabulary::make(sp.added.base, sp.spec.added, "tokenizer");
-  return id;
+  return detail::add_to_vocabulary(sp, std::move(token));
 }
 
 /// The ids of `text` (UTF-8; an error otherwise), nothing added before or after.

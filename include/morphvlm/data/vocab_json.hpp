@@ -3,8 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -13,16 +11,10 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/added_tokens.hpp"
 
 namespace morphvlm {
-
-/// A whole file as text; an error where it cannot be read.
-inline std::string read_text_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  expect(in.good() && !std::filesystem::is_directory(path), path.string(), ": cannot be opened for reading");
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 namespace detail {
 

@@ -2,8 +2,9 @@
 // kernel maps them.
 #pragma once
 
+#include <zlib.h>
+
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -38,18 +39,9 @@ struct ZipFile {
 
 /// The CRC-32 of zip archives (polynomial 0x04c11db7, reflected).
 inline std::uint32_t crc32(std::span<const std::byte> bytes) {
-  static constexpr auto kTable = [] {
-    std::array<std::uint32_t, 256> table{};
-    for (std::uint32_t i = 0; i < table.size(); ++i) {
-      std::uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ (value & 1 ? 0xedb88320 : 0);
-      table[i] = value;
-    }
-    return table;
-  }();
-  std::uint32_t crc = 0xffffffff;
-  for (const std::byte b : bytes) crc = crc >> 8 ^ kTable[(crc ^ std::to_integer<std::uint32_t>(b)) & 0xff];
-  return ~crc;
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+  // zlib takes a null pointer for the question where to begin.
+  return bytes.empty() ? 0 : static_cast<std::uint32_t>(::crc32_z(0, data, bytes.size()));
 }
 
 namespace detail {

@@ -43,15 +43,21 @@ Tensor next_token_loss(const Model& model, const Tensor& hidden, const Tensor& l
   return target_loss(model, hidden.slice(1, 0, -1), labels.slice(1, 1));
 }
 
-/// The loss of one step on a batch with images and a batch of text alone, added up. The second is read
-/// without gated blocks. Reference: Multimodal-GPT's joint instruction tuning.
+/// The loss of a batch of text alone, read without gated blocks.
+template <class Model>
+Tensor text_loss(const Model& model, const Batch& batch) {
+  TextInput text = batch.text;
+  text.without_gated_blocks = true;
+  return next_token_loss(model, model.hidden(text, {}), batch.labels);
+}
+
+/// The loss of one step on a batch with images and a batch of text alone (text_loss), added up. Reference:
+/// Multimodal-GPT's joint instruction tuning.
 template <class Model>
 Tensor joint_loss(const Model& model, const Batch& with_images, const Tensor& latents,
                   const Batch& text_alone) {
-  TextInput text = text_alone.text;
-  text.without_gated_blocks = true;
   return next_token_loss(model, model.hidden(with_images.text, latents), with_images.labels)
-      .add(next_token_loss(model, model.hidden(text, {}), text_alone.labels));
+      .add(text_loss(model, text_alone));
 }
 
 }  // namespace morphvlm
