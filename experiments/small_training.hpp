@@ -31,7 +31,7 @@ struct SmallWorld {
 /// A model of the world's sizes with random weights.
 template <class Model>
 Model random_small_model(const SmallWorldConfig& c, std::uint64_t seed) {
-  typename Model::Config config{.vision = c.vision.model,
+  typename Model::Config config{.vision = small_vision(c, typename Model::Vision::Config{}),
                                 .perceiver = c.perceiver,
                                 .language = small_config(c, typename Model::Language::Config{}),
                                 .cross_attention = c.cross_attention};
@@ -81,31 +81,44 @@ double train_language(Model& model, const SmallData& d, const TrainLog& log) {
   return history.back().loss;
 }
 
+// Rows of several questions and answers, each after its picture: OpenFlamingo's interleaved form.
 template <class Model>
-double train_flamingo(Model& model, const SmallData& d, const TrainLog& log) {
-  set_trainable_parts(model, {.adapters = false, .perceiver = true, .gated_cross_attention = true});
-  RowOrder questions{std::ssize(d.pretrain.examples), static_cast<std::uint64_t>(d.config.seed) + 2};
-  const auto history = train(
-      model, d.config.flamingo,
-      [&](const Model& m, std::int64_t index) {
-        std::vector<TokenIds> rows;
-        std::vector<std::int64_t> pictures;
-        for (const auto row : questions.batch(index, d.config.flamingo_batch)) {
-          const auto& example = d.pretrain.examples[static_cast<std::size_t>(row)];
-          rows.push_back(vqa_text(d.words, example, true));
-          pictures.push_back(example.image_id);
-        }
-        const Batch batch = text_batch(rows);
-        const Tensor labels = openflamingo_labels(batch.text.ids, batch.text.attention_mask,
-                                                  WordVocabulary::kImage, WordVocabulary::kEndChunk);
-        const Tensor latents = m.resample(d.features.index_select(0, at::tensor(pictures)).unsqueeze(1));
-        return next_token_loss(m, m.hidden(batch.text, latents), labels);
-      },
-      log);
-  return history.back().loss;
+Tensor flamingo_loss(const Model& m, const SmallData& d, const Tensor& features,
+                     const std::vector<std::int64_t>& examples) {
+  const auto chunks = d.config.flamingo_chunks;
+  std::vector<TokenIds> rows;
+  std::vector<std::int64_t> pictures;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const auto& example = d.pretrain.examples[static_cast<std::size_t>(examples[i])];
+    if (static_cast<std::int64_t>(i) % chunks == 0) rows.emplace_back();
+    const TokenIds text = vqa_text(d.words, example, true);
+    rows.back().insert(rows.back().end(), text.begin(), text.end());
+    pictures.push_back(example.image_id);
+  }
+  const Batch batch = text_batch(rows);
+  const Tensor labels = openflamingo_labels(batch.text.ids, batch.text.attention_mask, WordVocabulary::kImage,
+                                            WordVocabulary::kEndChunk);
+  const Tensor seen = features.index_select(0, at::tensor(pictures)).unflatten(0, {-1, chunks});
+  return next_token_loss(m, m.hidden(batch.text, m.resample(seen)), labels);
 }
 
 }  // namespace detail
+
+/// Trains the resampler and the gated blocks on rows of `features` [n, tokens, d] by image id, questions in
+/// an order that `seed` decides.
+template <class Model>
+std::vector<TrainStep> train_flamingo(Model& model, const SmallData& d, const Tensor& features,
+                                      const TrainConfig& config, std::uint64_t seed, const TrainLog& log) {
+  set_trainable_parts(model, {.adapters = false, .perceiver = true, .gated_cross_attention = true});
+  RowOrder questions{std::ssize(d.pretrain.examples), seed};
+  const auto count = d.config.flamingo_batch * d.config.flamingo_chunks;
+  return train(
+      model, config,
+      [&](const Model& m, std::int64_t index) {
+        return detail::flamingo_loss(m, d, features, questions.batch(index, count));
+      },
+      log);
+}
 
 /// Opens a world for language model L: pre-trained on text, then on pictures, unless that is done. `name`
 /// distinguishes the language models' folders.
@@ -118,11 +131,12 @@ SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
   const auto folder = c.out / name;
   stage(folder, world_key(c), [&](const std::filesystem::path& fresh) {
     const double text = detail::train_language(model, data, {fresh / "language.jsonl", name + ": text"});
-    const double pictures =
-        detail::train_flamingo(model, data, {fresh / "flamingo.jsonl", name + ": pictures"});
+    const auto seed = static_cast<std::uint64_t>(c.seed) + 2;
+    const auto history = train_flamingo(model, data, data.features, c.flamingo, seed,
+                                        {fresh / "flamingo.jsonl", name + ": pictures"});
     freeze(model);
     save_safetensors(fresh / "weights.safetensors", state_dict(model));
-    return Json{{"language_loss", text}, {"flamingo_loss", pictures}};
+    return Json{{"language_loss", text}, {"flamingo_loss", history.back().loss}};
   });
   world.weights = load_safetensors(folder / "weights.safetensors");
   load_base(model, world.weights, (folder / "weights.safetensors").string());

@@ -95,6 +95,16 @@ SmallData open_small_data(const SmallWorldConfig& c) {
   return out;
 }
 
+VqaDataset small_test_data(const SmallWorldConfig& c) {
+  return read_easy_vqa(c.data / "easy_vqa/data", Split::test);
+}
+
+Tensor small_test_features(const SmallWorldConfig& c, const VqaDataset& test) {
+  const auto tower = read_vision(c.vision.model, c.out / "tower" / "vision.safetensors");
+  return cached_features(c.out / "features_test.safetensors", weights_fingerprint(tower),
+                         [&] { return vision_features(tower, load_pixels(test, c.vision.preprocess)); });
+}
+
 std::int64_t resident_bytes() {
   std::ifstream in("/proc/self/statm");
   std::int64_t total = 0, resident = 0;

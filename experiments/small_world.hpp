@@ -35,7 +35,9 @@ struct SmallWorldConfig {
   PerceiverConfig perceiver = {.depth = 1, .heads = 2, .head_dim = 32, .latents = 4, .ff_mult = 2};
   GatedCrossAttentionConfig cross_attention = {.every = 2, .heads = 2, .head_dim = 32, .ff_mult = 4};
   LoRAConfig adapter = {.rank = 8, .alpha = 8};
-  std::int64_t language_batch = 16, flamingo_batch = 32;
+  std::int64_t language_batch = 16, flamingo_batch = 12;
+  std::int64_t flamingo_chunks =
+      3;  ///< pictures with their questions in a row of the Flamingo's pre-training
   TrainConfig language = {};
   TrainConfig flamingo = {};
 };
@@ -61,6 +63,11 @@ struct SmallData {
 
 /// Reads the data, and trains the tower unless that is done. Errors: a material that is missing.
 SmallData open_small_data(const SmallWorldConfig& config);
+
+/// easy-VQA's test questions, and what the world's tower sees of their pictures [n, patches, dim], by image
+/// id.
+VqaDataset small_test_data(const SmallWorldConfig& config);
+Tensor small_test_features(const SmallWorldConfig& config, const VqaDataset& test);
 
 /// OpenFlamingo's text of a question and its answer.
 TokenIds vqa_text(const WordVocabulary& words, const VqaExample& example, bool image);
@@ -88,6 +95,14 @@ inline BioGptConfig small_config(const SmallWorldConfig& c, BioGptConfig) {
           .intermediate_size = 384,
           .max_position_embeddings = 256};
 }
+
+inline MptConfig small_config(const SmallWorldConfig& c, MptConfig) {
+  return {.vocab_size = c.vocabulary, .d_model = 96, .n_layers = 4, .n_heads = 4, .max_seq_len = 256};
+}
+
+/// A tower's config in the world: the small ViT trained here; EfficientNet-Lite0 is what it is.
+inline ClipVitConfig small_vision(const SmallWorldConfig& c, ClipVitConfig) { return c.vision.model; }
+inline EfficientNetConfig small_vision(const SmallWorldConfig&, EfficientNetConfig e) { return e; }
 
 /// Rows of a data set in an order that (seed, epoch) decides, drawn batch by batch.
 struct RowOrder {

@@ -27,6 +27,7 @@ struct Check {
   std::string what = {};
   Outcome outcome = Outcome::failed;
   std::string detail = {};
+  bool learned = false;  ///< about what training achieved: a run of a few steps cannot pass it
 };
 
 /// A row of the paper as it came out.
@@ -53,6 +54,10 @@ namespace detail {
 inline Check judge(std::string what, bool passed, std::string detail) {
   return {std::move(what), passed ? Outcome::passed : Outcome::failed, std::move(detail)};
 }
+inline Check of_learning(Check check) {
+  check.learned = true;
+  return check;
+}
 }  // namespace detail
 
 /// For counts and bytes.
@@ -71,17 +76,18 @@ inline Check at_most(std::string what, double measured, double limit) {
 
 /// For accuracies: within `tolerance` of `expected`, on either side. A NaN fails.
 inline Check near(std::string what, double measured, double expected, double tolerance) {
-  return detail::judge(std::move(what), std::abs(measured - expected) <= tolerance,
-                       "expected " + percent(expected) + " ± " + percent(tolerance) + " %, measured " +
-                           percent(measured) + " %");
+  return detail::of_learning(detail::judge(std::move(what), std::abs(measured - expected) <= tolerance,
+                                           "expected " + percent(expected) + " ± " + percent(tolerance) +
+                                               " %, measured " + percent(measured) + " %"));
 }
 
 /// B is better than A on the same questions: more right answers, and McNemar's two-sided test says that this
 /// is no accident.
 inline Check ordered(std::string what, const PairedCounts& counts, double alpha = 0.05) {
   const double p = mcnemar_p(counts);
-  return detail::judge(std::move(what), counts.difference() > 0 && p < alpha,
-                       "difference " + percent(counts.difference()) + " points, p = " + fixed(p, 4));
+  return detail::of_learning(
+      detail::judge(std::move(what), counts.difference() > 0 && p < alpha,
+                    "difference " + percent(counts.difference()) + " points, p = " + fixed(p, 4)));
 }
 
 /// A check that could not be made.

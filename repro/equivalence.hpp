@@ -4,6 +4,7 @@
 #include <boost/math/distributions/students_t.hpp>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
@@ -42,6 +43,56 @@ inline Equivalence judge_equivalence(std::span<const double> differences, double
   if (out.interval.low > -margin && out.interval.high < margin) out.verdict = Verdict::reproduced;
   if (out.interval.low > margin || out.interval.high < -margin) out.verdict = Verdict::contradicted;
   return out;
+}
+
+/// "A is below B": differences A - B, one a seed, and what their 95 % interval says. `reproduced` where it
+/// lies below 0, `contradicted` where above, else (and with too few seeds) not decidable.
+struct Statement {
+  std::string text = {};
+  std::int64_t seeds = 0;
+  double mean = 0;
+  Interval interval = {};
+  Verdict verdict = Verdict::not_decidable;
+};
+
+/// Judges that the differences are negative.
+inline Statement judge_below(std::string text, std::span<const double> differences) {
+  Statement out{.text = std::move(text), .seeds = std::ssize(differences)};
+  out.mean = over_seeds(differences).mean;
+  if (out.seeds < 2) return out;
+  out.interval = seed_interval(differences, 0.95);
+  if (out.seeds < kSeedsToDecide) return out;
+  if (out.interval.high < 0) out.verdict = Verdict::reproduced;
+  if (out.interval.low > 0) out.verdict = Verdict::contradicted;
+  return out;
+}
+
+/// All of them hold; one that is contradicted contradicts all.
+inline Verdict verdict_of_all(std::span<const Statement> statements) {
+  Verdict out = Verdict::reproduced;
+  for (const auto& s : statements) {
+    if (s.verdict == Verdict::contradicted) return Verdict::contradicted;
+    if (s.verdict != Verdict::reproduced) out = Verdict::not_decidable;
+  }
+  return statements.empty() ? Verdict::not_decidable : out;
+}
+
+/// "-0.031 (95 % interval -0.052 to -0.010)", or that there are too few seeds for one.
+inline std::string difference_text(const Statement& s, int digits) {
+  const std::string mean = (s.mean > 0 ? "+" : "") + fixed(s.mean, digits);
+  if (s.seeds < kSeedsToDecide) return mean + " (too few seeds to decide)";
+  return mean + " (95 % interval " + fixed(s.interval.low, digits) + " to " + fixed(s.interval.high, digits) +
+         ")";
+}
+
+/// The statements as a table.
+inline Table statements_table(std::string title, std::span<const Statement> statements, int digits) {
+  Table table{.title = std::move(title),
+              .columns = {"statement", "difference", "verdict"},
+              .align = {Align::left, Align::left, Align::left}};
+  for (const auto& s : statements)
+    table.rows.push_back({s.text, difference_text(s, digits), std::string(to_string(s.verdict))});
+  return table;
 }
 
 }  // namespace morphvlm::repro

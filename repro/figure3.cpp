@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/published.hpp"
 
@@ -21,12 +22,6 @@ constexpr const char *kPaperAll = "Default LoRA Blocks", *kPaperAttention = "Att
 constexpr std::int64_t kCountAll = 14'630'912, kCountAttention = 11'558'912;
 constexpr double kMargin = 0.05;  // of the loss: closer than this is "unaffected"
 
-std::vector<double> losses(const PlacementRun& run) {
-  std::vector<double> out;
-  for (const auto& step : run.run.history) out.push_back(step.loss);
-  return out;
-}
-
 std::vector<const PlacementRun*> runs_of(const LoraPlacementResult& r, std::string_view placement,
                                          bool live) {
   std::vector<const PlacementRun*> out;
@@ -38,7 +33,7 @@ std::vector<const PlacementRun*> runs_of(const LoraPlacementResult& r, std::stri
 
 // The mean of the last third, where the curves are flat.
 double late_loss(const PlacementRun& run) {
-  const auto all = losses(run);
+  const auto all = losses_of(run.run);
   expect(!all.empty(), "F3: a run of placement \"", run.placement, "\" has no steps");
   const auto begin = all.size() - std::max<std::size_t>(1, all.size() / 3);
   double sum = 0;
@@ -66,27 +61,15 @@ std::int64_t steps_apart(const LoraPlacementResult& r, std::string_view a, std::
   const auto first = runs_of(r, a, live), second = runs_of(r, b, live);
   std::int64_t apart = std::abs(std::ssize(first) - std::ssize(second));
   for (std::size_t seed = 0; seed < std::min(first.size(), second.size()); ++seed) {
-    const auto x = losses(*first[seed]), y = losses(*second[seed]);
-    apart += std::abs(std::ssize(x) - std::ssize(y));
-    for (std::size_t i = 0; i < std::min(x.size(), y.size()); ++i) apart += x[i] != y[i];
+    apart += points_apart(losses_of(first[seed]->run), losses_of(second[seed]->run));
   }
   return apart;
 }
 
 Series band(const std::vector<const PlacementRun*>& runs, const std::string& label) {
-  Series out{.label = label};
-  std::size_t steps = runs.front()->run.history.size();
-  for (const auto* run : runs) steps = std::min(steps, run->run.history.size());
-  for (std::size_t i = 0; i < steps; ++i) {
-    std::vector<double> values;
-    for (const auto* run : runs) values.push_back(run->run.history.at(i).loss);
-    const auto [low, high] = std::ranges::minmax(values);
-    out.x.push_back(static_cast<double>(i));
-    out.y.push_back(over_seeds(values).mean);
-    out.low.push_back(low);
-    out.high.push_back(high);
-  }
-  return out;
+  std::vector<std::vector<double>> curves;
+  for (const auto* run : runs) curves.push_back(losses_of(run->run));
+  return band_of(curves, evenly(curves.front().size()), label);
 }
 
 Figure loss_figure(const LoraPlacementResult& r, bool live, const std::string& title) {

@@ -1,8 +1,11 @@
 // What the suite runs and what it shows of each row.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,18 +13,33 @@
 
 namespace morphvlm::repro {
 
+/// The numbers of one seed, as they are kept in repro/baselines.
+struct SeedValues {
+  std::int64_t seed = 0;
+  std::map<std::string, double> values = {};
+};
+
 /// One row of the paper and everything that is shown of it.
 struct RowResult {
   Row row = {};
   Report report = {};
   Table table = {};
   Page page = {};
+  std::vector<SeedValues> seeds = {};  ///< in the order of their first value
+
+  /// Notes one number of one seed.
+  void add_seed(std::int64_t seed, const std::string& name, double value) {
+    auto it = std::ranges::find(seeds, seed, &SeedValues::seed);
+    if (it == seeds.end()) it = seeds.insert(it, SeedValues{seed, {}});
+    it->values[name] = value;
+  }
 };
 
-/// A row that can be run: its id in the paper, the folder of its results, and how.
+/// A row that can be run.
 struct RowRunner {
-  std::string id = {};
-  std::filesystem::path folder = {};
+  std::string id = {};                              ///< in the paper
+  std::vector<std::filesystem::path> results = {};  ///< folders of its finished work
+  double minutes = 0;                               ///< that it takes, for estimates
   std::function<RowResult()> run = {};
 };
 

@@ -1,14 +1,14 @@
-// Table 1 of the paper, the rows that are checked so far.
+// Table 1 of the paper: fine-tuning on A-OKVQA.
 #pragma once
-
-#include <filesystem>
 
 #include "experiments/aokvqa_finetune.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {
 
-/// Runs T1.aokvqa at mini scale. `baselines` holds t1_mini.json with every recorded seed.
-RowResult aokvqa_row(const experiments::AokvqaFinetune& experiment, const std::filesystem::path& baselines);
+/// Row T1.aokvqa: does LoRA fine-tuning lift the accuracy? By a paired interval over questions and by a test
+/// over fine-tunings.
+RowResult aokvqa_row(const experiments::AokvqaFinetune& experiment,
+                     const experiments::AokvqaFinetuneResult& result);
 
 }  // namespace morphvlm::repro

@@ -3,6 +3,7 @@
 
 #include "morphvlm/report/axis.hpp"
 #include "morphvlm/report/bars.hpp"
+#include "morphvlm/report/convergence.hpp"
 #include "morphvlm/report/curve.hpp"
 #include "morphvlm/report/html.hpp"
 #include "morphvlm/report/html_style.hpp"

@@ -1,0 +1,42 @@
+// What the paper could not do: OpenLLaMA-3B on PubMedQA within a card of 12 GB. Counted without a card: what
+// the weights and the optimizer need before the first activation is kept.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "experiments/models.hpp"
+
+namespace morphvlm::experiments {
+
+/// What is counted.
+struct Pubmedqa12Gb {
+  double card_gib = 11.99;
+  std::int64_t tokens = 512;  ///< of a row, contexts cut
+  std::int64_t rows = 1;
+  std::int64_t every = 4;  ///< language-model layers to a gated block
+  LoRAConfig adapter = {.rank = 16, .alpha = 16};
+};
+
+/// Bytes of training with frozen weights in one dtype.
+struct MemoryNeed {
+  std::string dtype = {};
+  std::int64_t language = 0;     ///< frozen weights of the language model
+  std::int64_t others = 0;       ///< frozen weights of tower, resampler and gated blocks
+  std::int64_t adapters = 0;     ///< fp32 weights, gradients and AdamW's two moments
+  std::int64_t activations = 0;  ///< at least: each layer's input, and the logits with their gradient in fp32
+
+  std::int64_t total() const { return language + others + adapters + activations; }
+};
+
+/// What came out.
+struct Pubmedqa12GbResult {
+  std::int64_t language_parameters = 0;
+  std::vector<MemoryNeed> needs = {};  ///< fp32, then bf16
+};
+
+/// Counts tensors without memory for them.
+Pubmedqa12GbResult run(const Pubmedqa12Gb& experiment);
+
+}  // namespace morphvlm::experiments

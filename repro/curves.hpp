@@ -1,0 +1,54 @@
+// Loss curves of several seeds: as numbers, and as a line with a band.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "experiments/small_training.hpp"
+#include "morphvlm/report/curve.hpp"
+#include "morphvlm/report/statistics.hpp"
+
+namespace morphvlm::repro {
+
+/// The loss of each step.
+inline std::vector<double> losses_of(const experiments::FinetuneRun& run) {
+  std::vector<double> out;
+  for (const auto& step : run.history) out.push_back(step.loss);
+  return out;
+}
+
+/// 0, step, 2 step, ...
+inline std::vector<double> evenly(std::size_t n, double step = 1) {
+  std::vector<double> out;
+  for (std::size_t i = 0; i < n; ++i) out.push_back(step * static_cast<double>(i));
+  return out;
+}
+
+/// The mean of curves over the same x, with a band from the lowest to the highest; as long as the shortest.
+inline Series band_of(const std::vector<std::vector<double>>& curves, const std::vector<double>& x,
+                      std::string label) {
+  Series out{.label = std::move(label)};
+  std::size_t steps = x.size();
+  for (const auto& curve : curves) steps = std::min(steps, curve.size());
+  for (std::size_t i = 0; i < steps && !curves.empty(); ++i) {
+    std::vector<double> values;
+    for (const auto& curve : curves) values.push_back(curve[i]);
+    const auto [low, high] = std::ranges::minmax(values);
+    out.x.push_back(x[i]);
+    out.y.push_back(over_seeds(values).mean);
+    out.low.push_back(low);
+    out.high.push_back(high);
+  }
+  return out;
+}
+
+/// Points at which two curves are not the same number, those that only one has included.
+inline std::int64_t points_apart(const std::vector<double>& a, const std::vector<double>& b) {
+  std::int64_t apart = std::abs(std::ssize(a) - std::ssize(b));
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) apart += a[i] != b[i];
+  return apart;
+}
+
+}  // namespace morphvlm::repro

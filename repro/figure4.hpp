@@ -1,0 +1,24 @@
+// Figure 4 and Table 1 of the paper, BioGPT: does it converge sooner on vision-language data alone?
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "experiments/biogpt_convergence.hpp"
+#include "repro/suite.hpp"
+
+namespace morphvlm::repro {
+
+/// Rows T1.bio (times to converge, 65 against 105 minutes), F4.time and F4.step, from the same runs.
+/// `published` holds fig4_loss_time.csv and fig4_loss_step.csv.
+RowResult biogpt_table_row(const experiments::BioGptConvergence& experiment,
+                           const experiments::BioGptConvergenceResult& result,
+                           const std::filesystem::path& published);
+RowResult biogpt_time_row(const experiments::BioGptConvergence& experiment,
+                          const experiments::BioGptConvergenceResult& result,
+                          const std::filesystem::path& published);
+RowResult biogpt_step_row(const experiments::BioGptConvergence& experiment,
+                          const experiments::BioGptConvergenceResult& result,
+                          const std::filesystem::path& published);
+
+}  // namespace morphvlm::repro

@@ -1,0 +1,61 @@
+#include "repro/program.hpp"
+
+#include <array>
+#include <iostream>
+#include <span>
+#include <vector>
+
+#include "experiments/arguments.hpp"
+#include "repro/baseline.hpp"
+#include "repro/reproduction.hpp"
+#include "repro/rows.hpp"
+#include "repro/run_rows.hpp"
+
+namespace morphvlm::repro {
+
+namespace {
+
+const std::filesystem::path kSource = MORPHVLM_SOURCE_DIR;
+
+// What a recording is made of has to be in the history.
+void expect_clean_tree() {
+  const std::string commit = git_commit(kSource);
+  expect(commit != "unknown", "--record: ", kSource.string(),
+         ": expected a git work tree, so that numbers can name their commit");
+  expect(commit.find("modified") == std::string::npos, "--record: ", kSource.string(),
+         ": expected a clean work tree, found changes; commit them first");
+}
+
+int run(std::span<const char* const> flags, std::string_view only) {
+  const Settings settings = read_settings(flags, only);
+  expect(!settings.record || !settings.smoke, "--record: a smoke run has no numbers worth keeping");
+  if (settings.record) expect_clean_tree();
+  const auto rows = rows_of(settings, kSource);
+  std::cerr << "the " << size_name(settings) << " suite"
+            << (settings.smoke ? ": a few steps of everything, to see that it runs\n" : "\n");
+  const auto results = run_rows(rows, settings, kSource);
+  if (settings.record)
+    for (const auto& result : results) record(kSource / "repro/baselines", result);
+  const auto folder = report_folder(settings, kSource);
+  const std::string size = std::string(size_name(settings));
+  save_reproduction(results, {size, "./morph repro" + (settings.full ? std::string(" --full") : "")}, folder);
+  std::vector<Row> judged;
+  for (const auto& r : results) judged.push_back(r.row);
+  std::cout << to_text(summary_table(results)) << "\nreport: " << (folder / "reproduction.html").string()
+            << '\n';
+  return exit_code(judged);
+}
+
+}  // namespace
+
+int program(int argc, char** argv, std::string_view only) noexcept try {
+  const auto words = experiments::joined_arguments(argc, argv);
+  std::vector<const char*> flags;
+  for (const auto& word : words) flags.push_back(word.c_str());
+  return run(flags, only);
+} catch (const std::exception& e) {
+  std::cerr << "repro: " << e.what() << '\n';
+  return 1;
+}
+
+}  // namespace morphvlm::repro

@@ -1,0 +1,118 @@
+#include "repro/run_rows.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <set>
+#include <utility>
+
+#include "morphvlm/core/format.hpp"
+#include "repro/baseline.hpp"
+
+namespace morphvlm::repro {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// How long the row took when it was not kept: the longest of its runs with this recipe.
+double longest_time(const std::filesystem::path& folder, const Json& recipe, double seconds) {
+  const auto path = folder / "time.json";
+  double longest = seconds;
+  if (std::filesystem::exists(path)) {
+    const Json stored = read_json(path);
+    if (stored.contains("recipe") && stored.at("recipe") == recipe)
+      longest = std::max(longest, json_get<double>(stored, "seconds", path.string()));
+  }
+  std::filesystem::create_directories(folder);
+  write_file(path, Json{{"recipe", recipe}, {"seconds", longest}}.dump(1) + "\n");
+  return longest;
+}
+
+void print(const Row& row) {
+  std::cout << '\n' << row.id << ": " << row.claim << '\n';
+  for (const auto& check : row.checks) {
+    std::cout << "  " << to_string(check.outcome) << ": " << check.what << " (" << check.detail << ")\n";
+  }
+  std::cout << "  verdict on the claim: " << to_string(row.verdict) << ". " << row.evidence << '\n';
+}
+
+// The checks of the page were taken before the recording was read.
+void complete_page(RowResult& result) {
+  for (auto& section : result.page.sections)
+    if (section.heading == "Checks") section.blocks = {checks_table(result.row)};
+  result.page.sections.push_back({"Measured", {origin_table(result.report)}});
+}
+
+RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesystem::path& source) {
+  const auto folder = s.out / runner.id, baselines = source / "repro/baselines";
+  const auto start = Clock::now();
+  RowResult result = runner.run();
+  const double seconds = seconds_since(start);
+  Report& report = result.report;
+  const Json recipe = to_json(report.parameters);
+  const double longest = longest_time(folder, recipe, seconds);
+  report.stages.push_back({.name = "the whole row", .seconds = longest, .kept = seconds < longest});
+  report.machine = this_machine();
+  report.commit = git_commit(source);
+  report.date = utc_now();
+  for (auto& check : check_recording(baselines, result)) result.row.checks.push_back(std::move(check));
+  if (s.smoke) skip_learning(result.row);
+  complete_page(result);
+  save_report(report, folder / "report.json");
+  save_page(result.page, folder / "report.html");
+  std::cout << to_text(result.table);
+  print(result.row);
+  std::cout << "\nreport: " << (folder / "report.html").string() << "\n\n" << std::flush;
+  return result;
+}
+
+// What is left, at the speed of what is done.
+std::string eta_text(double done, double left, double seconds) {
+  if (left <= 0) return "";
+  const double per_minute = done > 0 ? seconds / done : 60;
+  return ", all of it in about " + format_duration(left * per_minute);
+}
+
+}  // namespace
+
+void skip_learning(Row& row) {
+  for (auto& check : row.checks)
+    if (check.learned && check.outcome == Outcome::failed)
+      check = skipped(check.what, "a few steps teach nothing (" + check.detail + ")");
+}
+
+std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settings& s,
+                                const std::filesystem::path& source) {
+  std::vector<const RowRunner*> chosen;
+  std::string known;
+  double left = 0, done = 0;
+  for (const auto& row : rows) {
+    known += (known.empty() ? "" : ", ") + row.id;
+    if (!is_chosen(row.id, s.only)) continue;
+    chosen.push_back(&row);
+    left += row.minutes;
+  }
+  expect(!chosen.empty(), "--only=", s.only, ": no such row; there are ", known);
+  if (s.fresh) {
+    for (const auto* row : chosen)
+      for (const auto& folder : row->results) std::filesystem::remove_all(folder);
+    if (s.only.empty()) std::filesystem::remove_all(s.out / "small");
+  }
+  const auto start = Clock::now();
+  std::vector<RowResult> out;
+  for (const auto* row : chosen) {
+    std::cerr << "row " << out.size() + 1 << " of " << chosen.size() << ": " << row->id
+              << eta_text(done, left, seconds_since(start)) << '\n';
+    out.push_back(run_one(*row, s, source));
+    done += row->minutes;
+    left -= row->minutes;
+  }
+  return out;
+}
+
+}  // namespace morphvlm::repro

@@ -1,0 +1,115 @@
+#include "repro/settings.hpp"
+
+#include <algorithm>
+#include <ranges>
+#include <vector>
+
+#include "morphvlm/core/config.hpp"
+
+namespace morphvlm::repro {
+
+namespace {
+
+void set_seeds(Settings& s, std::int64_t seeds) {
+  s.baseline.seeds = s.schedules.seeds = s.placement.seeds = s.biogpt.seeds = s.vision.seeds = seeds;
+  s.aokvqa.tuning_seeds = seeds;
+}
+
+template <class F>
+void for_each_world(Settings& s, F&& f) {
+  f(s.baseline.world);
+  f(s.schedules.world);
+  f(s.placement.world);
+  f(s.biogpt.world);
+  f(s.vision.world);
+  f(s.bias.world);
+}
+
+void set_steps(experiments::FlamingoStage& stage, std::int64_t steps, std::int64_t full_steps) {
+  stage.train.steps = steps;
+  stage.full_steps = full_steps;
+}
+
+Settings reduced() {
+  Settings s;
+  set_seeds(s, 1);
+  s.baseline.samples = 250;
+  s.vision.samples = 500;
+  s.vision.train.steps = 150;
+  s.aokvqa.vision.tower.train.steps = 300;
+  s.aokvqa.test_questions = 1000;
+  set_steps(s.aokvqa.pretrain, 100, 10);
+  set_steps(s.aokvqa.finetune, 30, 6);
+  s.aokvqa.control = s.aokvqa.finetune;
+  return s;
+}
+
+Settings full() {
+  Settings s;
+  set_seeds(s, 5);
+  s.vision.seeds = 3;
+  s.aokvqa.test_questions = 2000;
+  set_steps(s.aokvqa.pretrain, 420, 20);
+  set_steps(s.aokvqa.finetune, 40, 8);
+  s.aokvqa.control = s.aokvqa.finetune;
+  return s;
+}
+
+Settings smoke() {
+  Settings s;
+  set_seeds(s, 1);
+  for_each_world(s, [](experiments::SmallWorldConfig& w) {
+    w.vision.tower.train.steps = 2;
+    w.language.steps = 2;
+    w.flamingo.steps = 3;
+  });
+  s.schedules.train.steps = s.placement.train.steps = s.biogpt.train.steps = 6;
+  s.vision.train.steps = 3;
+  s.vision.samples = s.baseline.samples = 8;
+  s.bias.pictures = 24;
+  auto& t1 = s.aokvqa;
+  t1.test_questions = 40;
+  t1.vision.tower.train.steps = t1.vision.perceiver.train.steps = 3;
+  for (auto* stage : {&t1.pretrain, &t1.finetune, &t1.control}) {
+    set_steps(*stage, 4, 1);
+    stage->questions = 2;
+  }
+  return s;
+}
+
+}  // namespace
+
+std::string_view size_name(const Settings& s) { return s.full ? "full" : s.smoke ? "smoke" : "reduced"; }
+
+Settings read_settings(std::span<const char* const> flags, std::string_view always_only) {
+  // Twice: what the size sets must not overwrite what is asked for by name.
+  Settings first;
+  const auto rest = apply_flags(first, flags);
+  expect(rest.empty(), "unexpected argument ", rest.empty() ? "" : rest.front(),
+         "; flags are --full, --smoke, --only=ROWS, --seeds=N, --fresh, --record, --out=FOLDER, "
+         "--docs=FOLDER and --<experiment>.<field>=<value>");
+  expect(!first.full || !first.smoke, "--full and --smoke exclude each other");
+  expect(first.seeds >= 0, "--seeds: expected 1 or more, found ", first.seeds);
+  Settings s = first.full ? full() : first.smoke ? smoke() : reduced();
+  if (first.seeds > 0) set_seeds(s, first.seeds);
+  s.only = always_only;
+  apply_flags(s, flags);
+  for_each_world(s, [&](experiments::SmallWorldConfig& w) { w.out = s.out / "small"; });
+  s.aokvqa.out = s.out / "t1-mini";
+  return s;
+}
+
+bool is_chosen(std::string_view id, std::string_view only) {
+  if (only.empty()) return true;
+  return std::ranges::any_of(only | std::views::split(','), [&](const auto& part) {
+    const std::string_view prefix(part.begin(), part.end());
+    return !prefix.empty() && id.starts_with(prefix);
+  });
+}
+
+std::filesystem::path report_folder(const Settings& s, const std::filesystem::path& source) {
+  if (!s.docs.empty()) return s.docs;
+  return s.only.empty() && !s.smoke ? source / "docs" : s.out;
+}
+
+}  // namespace morphvlm::repro

@@ -1,0 +1,55 @@
+// What the suite runs: the settings of all experiments, in three sizes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "experiments/aokvqa_finetune.hpp"
+#include "experiments/baseline_vqav2.hpp"
+#include "experiments/bias_vl_stereoset.hpp"
+#include "experiments/biogpt_convergence.hpp"
+#include "experiments/lora_placement.hpp"
+#include "experiments/lr_schedules.hpp"
+#include "experiments/pubmedqa_12gb.hpp"
+#include "experiments/vision_swap.hpp"
+
+namespace morphvlm::repro {
+
+/// Every field is a flag: `--full`, `--only=F3`, `--schedules.seeds=3`.
+struct Settings {
+  std::string only = "";  ///< beginnings of the ids of rows to run, separated by commas; empty: all
+  std::filesystem::path out = "runs";
+  std::filesystem::path docs = "";  ///< where the joint report goes; empty: see report_folder
+  std::int64_t seeds = 0;           ///< of every row; 0: as many as the size has
+  bool full = false;                ///< all seeds and steps
+  bool smoke = false;               ///< a few steps of everything: that it runs, not what it learns
+  bool fresh = false;               ///< finished work of the rows that are run is done again
+  bool record = false;              ///< keep each seed's numbers in repro/baselines
+  experiments::BaselineVqav2 baseline = {};
+  experiments::AokvqaFinetune aokvqa = experiments::aokvqa_finetune_mini();
+  experiments::LrSchedules schedules = {};
+  experiments::LoraPlacement placement = {};
+  experiments::BioGptConvergence biogpt = {};
+  experiments::Pubmedqa12Gb memory = {};
+  experiments::VisionSwap vision = {};
+  experiments::BiasVlStereoset bias = {};
+};
+
+/// "full", "smoke" or "reduced".
+std::string_view size_name(const Settings& settings);
+
+/// The flags on top of the size that they name. `always_only`, unless empty, is what --only is when it is not
+/// given. Errors: an argument that is no flag, an unknown flag, --full with --smoke.
+Settings read_settings(std::span<const char* const> flags, std::string_view always_only = "");
+
+/// True if `id` begins as one of the prefixes in `only`.
+bool is_chosen(std::string_view id, std::string_view only);
+
+/// Where the joint report goes: `docs` if it is set, `source`/docs after a reduced or full run of all rows,
+/// `out` after any other run.
+std::filesystem::path report_folder(const Settings& settings, const std::filesystem::path& source);
+
+}  // namespace morphvlm::repro
