@@ -303,4 +303,9 @@ FinetuneRun finetune(const SmallWorld<L>& w, const FinetuneConfig& c, const Trai
   return run;
 }
 
+// What several experiments do is compiled once (small_training.cpp).
+extern template SmallWorld<OpenLLaMA> open_small_world(const SmallData&, const std::string&);
+extern template FinetuneRun finetune<LoRA<Attn>>(const SmallWorld<OpenLLaMA>&, const FinetuneConfig&,
+                                                 const TrainLog&);
+
 }  // namespace morphvlm::experiments

@@ -1,11 +1,7 @@
 #include "experiments/small_world.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
 
-#include "experiments/small_training.hpp"
 #include "experiments/stage.hpp"
 #include "experiments/workbench.hpp"
 #include "morphvlm/data/easy_vqa.hpp"
@@ -66,7 +62,7 @@ SmallWorldConfig small_world_mini() {
   c.cross_attention.gates = GatePolicy::trainable;
   c.cross_attention.gate_value = 0.5;
   c.language = {.steps = 300, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
-  c.flamingo = {.steps = 300, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
+  c.flamingo = {.steps = 600, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
   return c;
 }
 
@@ -103,13 +99,6 @@ Tensor small_test_features(const SmallWorldConfig& c, const VqaDataset& test) {
   const auto tower = read_vision(c.vision.model, c.out / "tower" / "vision.safetensors");
   return cached_features(c.out / "features_test.safetensors", weights_fingerprint(tower),
                          [&] { return vision_features(tower, load_pixels(test, c.vision.preprocess)); });
-}
-
-std::int64_t resident_bytes() {
-  std::ifstream in("/proc/self/statm");
-  std::int64_t total = 0, resident = 0;
-  in >> total >> resident;
-  return in ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
 
 TokenIds vqa_text(const WordVocabulary& words, const VqaExample& example, bool image) {

@@ -48,8 +48,8 @@ std::string lead(std::span<const RowResult> rows, const SuiteInfo& info) {
 }
 
 std::string how(const SuiteInfo& info) {
-  return "Written by `" + info.command +
-         "`; not edited. A verdict is about the paper's claim; a check is about our own numbers: counts, "
+  return "Written by " + info.command +
+         "; not edited. A verdict is about the paper's claim; a check is about our own numbers: counts, "
          "repeatability, and agreement with what was recorded. A row with fewer than three seeds decides "
          "nothing that needs seeds.";
 }
@@ -68,10 +68,10 @@ bool belongs_in_the_joint_page(const Section& section) {
 
 Table summary_table(std::span<const RowResult> rows) {
   Table table{.title = "Verdicts",
-              .columns = {"row", "claim of the paper", "verdict here", "our checks", "TFLOP", "time"},
+              .columns = {"row", "verdict here", "claim of the paper", "our checks", "TFLOP", "time"},
               .align = {Align::left, Align::left, Align::left, Align::left, Align::right, Align::right}};
   for (const auto& r : rows)
-    table.rows.push_back({r.row.id, r.row.claim, std::string(to_string(r.row.verdict)), checks_text(r.row),
+    table.rows.push_back({r.row.id, std::string(to_string(r.row.verdict)), r.row.claim, checks_text(r.row),
                           teraflops(r.report), time_text(r.report)});
   table.notes = {"TFLOP: floating-point operations of the row's fine-tunings, where they are counted",
                  "time: on the machine below; what rows share (pre-training, runs) is in the first of them"};
@@ -101,7 +101,8 @@ Page reproduction_page(std::span<const RowResult> rows, const SuiteInfo& info) {
                                    tile(Verdict::not_decidable, "evidence either way is missing")}},
                             summary_table(rows), Paragraph{how(info), true}, Paragraph{kScales, true}}});
   for (const auto& r : rows) {
-    Section section{r.row.id + ": " + r.page.title, {}};
+    // A row's own page says once more which row it is.
+    Section section{r.row.id + ": " + r.page.title.substr(0, r.page.title.find(" Row")), {}};
     for (const auto& part : r.page.sections)
       if (belongs_in_the_joint_page(part))
         section.blocks.insert(section.blocks.end(), part.blocks.begin(), part.blocks.end());

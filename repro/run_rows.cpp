@@ -48,7 +48,8 @@ void complete_page(RowResult& result) {
   result.page.sections.push_back({"Measured", {origin_table(result.report)}});
 }
 
-RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesystem::path& source) {
+RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesystem::path& source,
+                  const std::string& commit) {
   const auto folder = s.out / runner.id, baselines = source / "repro/baselines";
   const auto start = Clock::now();
   RowResult result = runner.run();
@@ -58,7 +59,7 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   const double longest = longest_time(folder, recipe, seconds);
   report.stages.push_back({.name = "the whole row", .seconds = longest, .kept = seconds < longest});
   report.machine = this_machine();
-  report.commit = git_commit(source);
+  report.commit = commit;
   report.date = utc_now();
   for (auto& check : check_recording(baselines, result)) result.row.checks.push_back(std::move(check));
   if (s.smoke) skip_learning(result.row);
@@ -103,12 +104,14 @@ std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settin
       for (const auto& folder : row->results) std::filesystem::remove_all(folder);
     if (s.only.empty()) std::filesystem::remove_all(s.out / "small");
   }
+  // That of the program, whatever happens to the tree while it runs.
+  const std::string commit = git_commit(source);
   const auto start = Clock::now();
   std::vector<RowResult> out;
   for (const auto* row : chosen) {
     std::cerr << "row " << out.size() + 1 << " of " << chosen.size() << ": " << row->id
               << eta_text(done, left, seconds_since(start)) << '\n';
-    out.push_back(run_one(*row, s, source));
+    out.push_back(run_one(*row, s, source, commit));
     done += row->minutes;
     left -= row->minutes;
   }

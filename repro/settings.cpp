@@ -30,30 +30,19 @@ void set_steps(experiments::FlamingoStage& stage, std::int64_t steps, std::int64
   stage.full_steps = full_steps;
 }
 
-Settings reduced() {
+// The recipe, which both sizes share, so that what one has finished the other keeps.
+Settings recipe(std::int64_t seeds) {
   Settings s;
-  set_seeds(s, 1);
-  s.baseline.samples = 250;
-  s.vision.samples = 500;
-  s.vision.train.steps = 150;
-  s.aokvqa.vision.tower.train.steps = 300;
+  set_seeds(s, seeds);
+  s.vision.seeds = std::min<std::int64_t>(seeds, 3);
   s.aokvqa.test_questions = 1000;
-  set_steps(s.aokvqa.pretrain, 100, 10);
+  set_steps(s.aokvqa.pretrain, 300, 12);
   set_steps(s.aokvqa.finetune, 30, 6);
   s.aokvqa.control = s.aokvqa.finetune;
   return s;
 }
 
-Settings full() {
-  Settings s;
-  set_seeds(s, 5);
-  s.vision.seeds = 3;
-  s.aokvqa.test_questions = 2000;
-  set_steps(s.aokvqa.pretrain, 420, 20);
-  set_steps(s.aokvqa.finetune, 40, 8);
-  s.aokvqa.control = s.aokvqa.finetune;
-  return s;
-}
+constexpr std::int64_t kReducedSeeds = 1, kFullSeeds = 5;
 
 Settings smoke() {
   Settings s;
@@ -90,7 +79,7 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
          "--docs=FOLDER and --<experiment>.<field>=<value>");
   expect(!first.full || !first.smoke, "--full and --smoke exclude each other");
   expect(first.seeds >= 0, "--seeds: expected 1 or more, found ", first.seeds);
-  Settings s = first.full ? full() : first.smoke ? smoke() : reduced();
+  Settings s = first.smoke ? smoke() : recipe(first.full ? kFullSeeds : kReducedSeeds);
   if (first.seeds > 0) set_seeds(s, first.seeds);
   s.only = always_only;
   apply_flags(s, flags);

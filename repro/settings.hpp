@@ -24,7 +24,7 @@ struct Settings {
   std::filesystem::path out = "runs";
   std::filesystem::path docs = "";  ///< where the joint report goes; empty: see report_folder
   std::int64_t seeds = 0;           ///< of every row; 0: as many as the size has
-  bool full = false;                ///< all seeds and steps
+  bool full = false;                ///< all seeds
   bool smoke = false;               ///< a few steps of everything: that it runs, not what it learns
   bool fresh = false;               ///< finished work of the rows that are run is done again
   bool record = false;              ///< keep each seed's numbers in repro/baselines
