@@ -61,8 +61,8 @@ SmallWorldConfig small_world_mini() {
   c.vision.tower.train = {.steps = 250, .lr = 2e-3, .weight_decay = 0.05, .schedule = Cosine{.warmup = 20}};
   c.cross_attention.gates = GatePolicy::trainable;
   c.cross_attention.gate_value = 0.5;
-  c.language = {.steps = 300, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
-  c.flamingo = {.steps = 600, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
+  c.language = {.steps = 600, .lr = 4e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
+  c.flamingo = {.steps = 1200, .lr = 4e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
   return c;
 }
 

@@ -19,7 +19,7 @@ struct VisionSwap {
   std::int64_t seeds = 3;
   std::int64_t pixels = 128;  ///< side of the pictures that EfficientNet-Lite0 sees
   std::int64_t samples = 1000;
-  TrainConfig train = {.steps = 300, .lr = 2e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
+  TrainConfig train = {.steps = 600, .lr = 4e-3, .beta2 = 0.95, .schedule = Cosine{.warmup = 20}};
   EvaluateConfig evaluate = {.batch = 64, .max_new_tokens = 3, .title = ""};
 };
 

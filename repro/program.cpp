@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "experiments/arguments.hpp"
-#include "repro/baseline.hpp"
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"
 #include "repro/run_rows.hpp"
@@ -34,8 +33,6 @@ int run(std::span<const char* const> flags, std::string_view only) {
   std::cerr << "the " << size_name(settings) << " suite"
             << (settings.smoke ? ": a few steps of everything, to see that it runs\n" : "\n");
   const auto results = run_rows(rows, settings, kSource);
-  if (settings.record)
-    for (const auto& result : results) record(kSource / "repro/baselines", result);
   const auto folder = report_folder(settings, kSource);
   const std::string size = std::string(size_name(settings));
   save_reproduction(results, {size, "./morph repro" + (settings.full ? std::string(" --full") : "")}, folder);

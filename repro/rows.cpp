@@ -40,7 +40,7 @@ std::vector<RowRunner> rows_of(const Settings& s, const std::filesystem::path& s
        4.0,
        [&s] { return baseline_row(s.baseline, experiments::run(s.baseline)); }},
       {"T1.aokvqa", {s.aokvqa.out}, 6.0, [&s] { return aokvqa_row(s.aokvqa, experiments::run(s.aokvqa)); }},
-      {"T1.bio", {bio}, 3.5, of_biogpt(biogpt_table_row)},
+      {"T1.bio", {bio}, 3.0, of_biogpt(biogpt_table_row)},
       {"F2.lr", {}, 0.05, [=] { return learning_rate_row(published_schedules(), published); }},
       {"F2.loss",
        {small / "schedules"},

@@ -63,6 +63,7 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   report.date = utc_now();
   for (auto& check : check_recording(baselines, result)) result.row.checks.push_back(std::move(check));
   if (s.smoke) skip_learning(result.row);
+  if (s.record) record(baselines, result);
   complete_page(result);
   save_report(report, folder / "report.json");
   save_page(result.page, folder / "report.html");
