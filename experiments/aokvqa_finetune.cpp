@@ -6,6 +6,7 @@
 #include <set>
 
 #include "experiments/stage.hpp"
+#include "experiments/vision_pretrain.hpp"
 #include "experiments/workbench.hpp"
 
 namespace morphvlm::experiments {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "experiments/models.hpp"
-#include "experiments/vision_pretrain.hpp"
+#include "experiments/vision_stage.hpp"
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/data/image.hpp"
 #include "morphvlm/eval/evaluate.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "experiments/small_asking.hpp"
+#include "experiments/sweep.hpp"
 #include "morphvlm/data/few_shot.hpp"
 
 namespace morphvlm::experiments {

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "experiments/small_world.hpp"
+#include "experiments/small_world_config.hpp"
 #include "morphvlm/eval/vl_stereoset_score.hpp"
 
 namespace morphvlm::experiments {

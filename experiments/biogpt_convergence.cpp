@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "experiments/sweep.hpp"
+
 namespace morphvlm::experiments {
 
 BioGptConvergenceResult run(const BioGptConvergence& e) {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "experiments/sweep.hpp"
+#include "experiments/small_world_config.hpp"
 
 namespace morphvlm::experiments {
 

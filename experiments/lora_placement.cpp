@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "experiments/sweep.hpp"
 #include "morphvlm/vlm/presets.hpp"
 
 namespace morphvlm::experiments {

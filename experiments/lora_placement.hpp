@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/sweep.hpp"
+#include "experiments/small_world_config.hpp"
 
 namespace morphvlm::experiments {
 

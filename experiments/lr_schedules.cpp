@@ -3,6 +3,8 @@
 #include <ranges>
 #include <utility>
 
+#include "experiments/sweep.hpp"
+
 namespace morphvlm::experiments {
 
 namespace {

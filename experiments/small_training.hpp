@@ -145,25 +145,6 @@ SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
   return world;
 }
 
-/// One fine-tuning.
-struct FinetuneConfig {
-  std::int64_t batch = 16;
-  std::int64_t medical_batch = 0;  ///< rows of PubMedQA form in each step besides; their loss is added
-  std::uint64_t seed = 0;          ///< of the adapters and of the order of the data
-  GatePolicy gates = GatePolicy::loaded;
-  double gate_value = 0;  ///< of frozen gates
-  TrainConfig train = {.steps = 60, .lr = 1e-3};
-};
-
-/// What one fine-tuning was.
-struct FinetuneRun {
-  std::vector<TrainStep> history = {};
-  std::vector<double> vision_loss = {}, medical_loss = {};  ///< each step, a mean over supervised tokens
-  std::vector<double> flops = {};                           ///< spent up to each step
-  std::vector<double> host_bytes = {};                      ///< resident memory at each step
-  std::int64_t parameters = 0;
-};
-
 /// Resident memory of this process in bytes; 0 where the system does not tell.
 std::int64_t resident_bytes();
 

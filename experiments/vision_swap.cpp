@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "experiments/small_asking.hpp"
+#include "experiments/sweep.hpp"
 #include "experiments/workbench.hpp"
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/io/keys_vision.hpp"

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/sweep.hpp"
+#include "experiments/small_world_config.hpp"
 #include "morphvlm/eval/evaluate.hpp"
 
 namespace morphvlm::experiments {

@@ -82,14 +82,16 @@ Check compare(const std::string& name, const std::vector<double>& ours, const st
   const double mean = over_seeds(ours).mean, expected = over_seeds(theirs).mean;
   std::string detail = "expected " + short_number(expected) + ", measured " + short_number(mean);
   bool passed = false;
-  if (std::min(ours.size(), theirs.size()) >= static_cast<std::size_t>(kSeedsToDecide)) {
+  // What does not vary over seeds (the model that all of them start from) has no spread to be judged by.
+  const bool varies = over_seeds(ours).deviation > 0 && over_seeds(theirs).deviation > 0;
+  if (varies && std::min(ours.size(), theirs.size()) >= static_cast<std::size_t>(kSeedsToDecide)) {
     const double p = welch_p(ours, theirs);
     passed = p >= alpha;
     detail += ", p = " + fixed(p, 4) + " over " + std::to_string(ours.size()) + " and " +
               std::to_string(theirs.size()) + " seeds";
   } else {
     passed = std::abs(mean - expected) <= kNearShare * std::abs(expected);
-    detail += ", within " + fixed(100 * kNearShare, 0) + " % (too few seeds for a test)";
+    detail += ", within " + fixed(100 * kNearShare, 0) + " % (too few seeds, or none that vary, for a test)";
   }
   return {what, passed ? Outcome::passed : Outcome::failed, detail, true};
 }

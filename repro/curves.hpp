@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "experiments/small_training.hpp"
+#include "experiments/small_world_config.hpp"
 #include "morphvlm/report/curve.hpp"
 #include "morphvlm/report/statistics.hpp"
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "experiments/small_world.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/published.hpp"

@@ -1,7 +1,6 @@
 #include "repro/settings.hpp"
 
 #include <algorithm>
-#include <ranges>
 #include <vector>
 
 #include "morphvlm/core/config.hpp"
@@ -90,10 +89,14 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
 
 bool is_chosen(std::string_view id, std::string_view only) {
   if (only.empty()) return true;
-  return std::ranges::any_of(only | std::views::split(','), [&](const auto& part) {
-    const std::string_view prefix(part.begin(), part.end());
-    return !prefix.empty() && id.starts_with(prefix);
-  });
+  // By hand: clang 14 cannot take libstdc++'s views apart.
+  for (std::size_t begin = 0; begin <= only.size();) {
+    const auto end = std::min(only.find(',', begin), only.size());
+    const auto prefix = only.substr(begin, end - begin);
+    if (!prefix.empty() && id.starts_with(prefix)) return true;
+    begin = end + 1;
+  }
+  return false;
 }
 
 std::filesystem::path report_folder(const Settings& s, const std::filesystem::path& source) {
