@@ -16,7 +16,7 @@ struct LoraPlacement {
   SmallWorldConfig world = small_world_mini();
   std::int64_t seeds = 3;
   std::int64_t batch = 16;
-  TrainConfig train = {.steps = 60, .lr = 1e-3, .schedule = Cosine{.warmup = 10}};
+  TrainConfig train = {.steps = 60, .lr = 4e-3, .schedule = Cosine{.warmup = 10}};
 };
 
 /// One placement with one kind of gates and one seed.

@@ -17,7 +17,7 @@ struct LrSchedules {
   std::int64_t seeds = 5;
   std::int64_t batch = 16;
   std::int64_t accumulate = 4;  ///< of the accumulating run
-  TrainConfig train = {.steps = 60, .lr = 1e-3};
+  TrainConfig train = {.steps = 60, .lr = 4e-3};
 };
 
 /// The settings of one curve.

@@ -220,6 +220,8 @@ RowResult placement_loss_row(const LoraPlacement& e, const LoraPlacementResult& 
                 .report = std::move(report),
                 .table = std::move(table)};
   add_checks(out.row, e, r);
+  for (const auto& run : r.runs)
+    if (run.live_gates) out.add_seed(run.seed, "late_loss." + run.placement, late_loss(run));
   out.row.verdict = live.verdict;
   out.row.evidence = evidence(r, live, gap);
   out.page = {

@@ -73,10 +73,9 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   return result;
 }
 
-// What is left, at the speed of what is done.
-std::string eta_text(double done, double left, double seconds) {
-  if (left <= 0) return "";
-  const double per_minute = done > 0 ? seconds / done : 60;
+// What is left, at the speed of what was measured: `seconds` for rows of `minutes`.
+std::string eta_text(double left, double minutes, double seconds) {
+  const double per_minute = minutes > 0 ? seconds / minutes : 60;
   return ", all of it in about " + format_duration(left * per_minute);
 }
 
@@ -92,7 +91,7 @@ std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settin
                                 const std::filesystem::path& source) {
   std::vector<const RowRunner*> chosen;
   std::string known;
-  double left = 0, done = 0;
+  double left = 0;
   for (const auto& row : rows) {
     known += (known.empty() ? "" : ", ") + row.id;
     if (!is_chosen(row.id, s.only)) continue;
@@ -107,14 +106,20 @@ std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settin
   }
   // That of the program, whatever happens to the tree while it runs.
   const std::string commit = git_commit(source);
-  const auto start = Clock::now();
+  double measured_minutes = 0, measured_seconds = 0;
   std::vector<RowResult> out;
   for (const auto* row : chosen) {
     std::cerr << "row " << out.size() + 1 << " of " << chosen.size() << ": " << row->id
-              << eta_text(done, left, seconds_since(start)) << '\n';
+              << eta_text(left, measured_minutes, measured_seconds) << '\n';
+    const auto start = Clock::now();
     out.push_back(run_one(*row, s, source, commit));
-    done += row->minutes;
     left -= row->minutes;
+    // A row that was kept says nothing of the machine's speed.
+    constexpr double kKept = 6;  // seconds for each minute that it should take
+    if (const double took = seconds_since(start); took > kKept * row->minutes) {
+      measured_minutes += row->minutes;
+      measured_seconds += took;
+    }
   }
   return out;
 }
