@@ -117,11 +117,14 @@ Table settings_table(const LrSchedules& e, const LrSchedulesResult& r, double co
                           plus_minus(s.final, 4)});
   }
   const ConvergenceConfig c;
-  table.notes = {"converged: from this step on the loss, smoothed over " + std::to_string(c.window) +
-                     " steps, stays within " + fixed(100 * c.tolerance, 0) + " % of the run's final loss",
-                 "the common loss is " + fixed(common, 4) +
-                     ", 5 % above the lowest final one; a run that does not get there counts as its length",
-                 "± one standard error"};
+  table.notes = {
+      "converged: from this step on the loss, smoothed over " + std::to_string(c.window) +
+          " steps, stays within " + fixed(100 * c.tolerance, 0) + " % of the run's final loss",
+      "the common loss is " + fixed(common, 4) +
+          ", 5 % above the lowest final one; a run that does not get there counts as its length",
+      "the exponential falls to 1 % of its peak over the run; longer runs, in which it would fall as "
+      "far more slowly, were not made",
+      "± one standard error"};
   return table;
 }
 
