@@ -54,7 +54,8 @@ Seen see_by_efficient_net(const VisionSwap& e, const VqaDataset& train, const Vq
                            [&] { return features_of(tower, data, preprocess); });
   };
   return {features("efficient_net_train.safetensors", train),
-          features("efficient_net_test.safetensors", test), parameter_count(tower)};
+          features("efficient_net_test.safetensors", test),
+          parameter_count(tower) - parameter_count(tower, kBatchStatistics)};
 }
 
 /// What both towers' runs share.
@@ -135,6 +136,7 @@ VisionSwapResult run(const VisionSwap& e) {
         },
         false);
     update_from_json(r, kept.results, name);
+    r.tower_parameters = (first ? by_vit : by_net).parameters;
   });
   return out;
 }
