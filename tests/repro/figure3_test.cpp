@@ -111,6 +111,7 @@ TEST(MemoryRow, TellsThePlateausAndWhatAdaptersCanAccountFor) {
   EXPECT_NEAR(metric(row.report, "published_plateau.Default LoRA Blocks").value, 3847, 5);
   EXPECT_NEAR(metric(row.report, "published_plateau.Attention only LoRA Blocks").value, 3725, 5);
   EXPECT_NEAR(metric(row.report, "adapters_left_out").value, 49.152, 1e-6);
+  EXPECT_EQ(exit_code({row.row}), 0);
 }
 
 TEST(Equivalence, UsesStudentsQuantile) {
