@@ -6,6 +6,7 @@
 #include <set>
 #include <span>
 #include <sstream>
+#include <tuple>
 #include <utility>
 
 #include "morphvlm/core/config.hpp"
@@ -71,6 +72,12 @@ std::string short_number(double value) {
   out.precision(5);
   out << value;
   return out.str();
+}
+
+// Sums are taken in another order with other instructions or more threads, and training magnifies that.
+bool computes_alike(const Machine& a, const Machine& b) {
+  return std::tie(a.cpu, a.cores, a.avx2, a.avx512, a.avx512_bf16, a.torch) ==
+         std::tie(b.cpu, b.cores, b.avx2, b.avx512, b.avx512_bf16, b.torch);
 }
 
 Check compare(const std::string& name, const std::vector<double>& ours, const std::vector<double>& theirs,
@@ -164,6 +171,9 @@ std::vector<Check> check_recording(const std::filesystem::path& folder, const Ro
   const auto it = std::ranges::find(recordings, recipe, &Recording::recipe);
   if (it == recordings.end())
     return {skipped("recorded numbers of each seed", "none are recorded with these settings")};
+  if (!computes_alike(it->machine, result.report.machine))
+    return {skipped("recorded numbers of each seed",
+                    "recorded on another kind of machine, where training takes another course")};
   std::vector<SeedValues> recorded = it->seeds;
   // Too few for a test are compared seed by seed.
   if (std::ssize(result.seeds) < kSeedsToDecide)

@@ -30,7 +30,8 @@ void record(const std::filesystem::path& folder, const RowResult& result);
 
 /// Compares the result with the recording of its recipe, number by number: with three seeds or more on either
 /// side by Welch's t-test over seeds (two-sided, 5 % over all numbers of the row together), with fewer, or
-/// where nothing varies, within 5 % of the recorded mean. Without a recording each check is skipped.
+/// where nothing varies, within 5 % of the recorded mean. Skipped without a recording, and where
+/// it was made on another kind of machine.
 std::vector<Check> check_recording(const std::filesystem::path& folder, const RowResult& result);
 
 /// Two-sided p of Welch's t-test for equal means; 1 where both sides do not vary and are equal, 0 where they

@@ -76,6 +76,15 @@ TEST(Recording, OfOtherSettingsDoesNotApply) {
   EXPECT_TRUE(check_recording(folder.path, made_up_row({})).empty());
 }
 
+TEST(Recording, OfAnotherMachineDoesNotApply) {
+  const ScratchFolder folder;
+  auto elsewhere = made_up_row({1});
+  elsewhere.report.machine.cores = 64;
+  record(folder.path, elsewhere);
+  EXPECT_EQ(check_recording(folder.path, made_up_row({2})).at(0).outcome, Outcome::skipped);
+  EXPECT_EQ(check_recording(folder.path, elsewhere).at(0).outcome, Outcome::passed);
+}
+
 TEST(Recording, ReplacesItsOwnRecipeAndKeepsOthers) {
   const ScratchFolder folder;
   record(folder.path, made_up_row({1}));
