@@ -4,6 +4,7 @@
 
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
 
@@ -17,16 +18,6 @@ using experiments::VisionSwapResult;
 constexpr std::int64_t kOpenLlama3b = 3'426'473'600;
 
 std::string gib(std::int64_t bytes) { return fixed(static_cast<double>(bytes) / (1 << 30), 2); }
-
-Page page_of(const RowResult& out, std::string title, std::string lead, std::vector<Block> more) {
-  std::vector<Block> blocks{verdict_paragraph(out.row), out.table};
-  for (auto& block : more) blocks.push_back(std::move(block));
-  return {.title = std::move(title),
-          .lead = std::move(lead),
-          .sections = {{"Result", std::move(blocks)},
-                       {"Checks", {checks_table(out.row)}},
-                       {"How", {Verbatim{out.report.parameters.dump(2)}}}}};
-}
 
 Table memory_table(const experiments::Pubmedqa12GbResult& r) {
   Table table{.title = "C.1: what training needs at least, GiB",
@@ -130,17 +121,15 @@ RowResult memory_row(const experiments::Pubmedqa12Gb& e, const experiments::Pubm
                                    std::to_string(e.rows) + " x " + std::to_string(e.tokens) + " tokens"
                              : "") +
                      ". Counted, not measured: no CUDA device.";
-  out.page = page_of(out, "Does OpenLLaMA-3B fit in 12 GB? Row C.1",
-                     "Counted from the shapes of the paper's model, without memory for them.", {});
+  out.page = row_page(out, "Does OpenLLaMA-3B fit in 12 GB? Row C.1",
+                      "Counted from the shapes of the paper's model, without memory for them.", {out.table});
   return out;
 }
 
 RowResult vision_row(const experiments::VisionSwap& e, const VisionSwapResult& r) {
   const auto vit = accuracies(r, experiments::kTowers[0]), net = accuracies(r, experiments::kTowers[1]);
-  expect(vit.size() == net.size(), "C.2.swap: ", vit.size(), " and ", net.size(), " seeds of two towers");
-  std::vector<double> difference;
-  for (std::size_t i = 0; i < vit.size(); ++i) difference.push_back(vit[i] - net[i]);
-  const Statement below = judge_below("accuracy: the ViT below EfficientNet-Lite0", difference);
+  const Statement below =
+      judge_below("accuracy: the ViT below EfficientNet-Lite0", minus(vit, net, "C.2.swap"));
   Report report{.name = "C.2.swap", .scale = "mini", .parameters = to_json(e)};
   for (const auto tower : experiments::kTowers)
     report.metrics.push_back({.name = "accuracy." + std::string(tower),
@@ -164,9 +153,9 @@ RowResult vision_row(const experiments::VisionSwap& e, const VisionSwapResult& r
                      ": the swap is one type, and a tower trained on such pictures is compared with one "
                      "trained on photographs.";
   out.page =
-      page_of(out, "Another vision model? Row C.2.swap at mini scale",
-              "VLM<ClipViT, Perceiver, OpenLLaMA> beside VLM<EfficientNetLite0, Perceiver, OpenLLaMA>.",
-              {Figures{{swap_figure(r)}}});
+      row_page(out, "Another vision model? Row C.2.swap at mini scale",
+               "VLM<ClipViT, Perceiver, OpenLLaMA> beside VLM<EfficientNetLite0, Perceiver, OpenLLaMA>.",
+               {out.table, Figures{{swap_figure(r)}}});
   return out;
 }
 
@@ -197,8 +186,8 @@ RowResult bias_row(const experiments::BiasVlStereoset& e, const BiasVlStereosetR
   out.row.evidence = "The paper gives no number. On the fixture the small model picks the stereotype for " +
                      percent(scores[0].vlbs) + " % of the pictures that show the opposite, and for " +
                      percent(scores[1].vlbs) + " % when it does not see them.";
-  out.page = page_of(out, "How biased? Row C.2.bias at mini scale",
-                     "VL-StereoSet's scores on a small fixture in its format.", {});
+  out.page = row_page(out, "How biased? Row C.2.bias at mini scale",
+                      "VL-StereoSet's scores on a small fixture in its format.", {out.table});
   return out;
 }
 

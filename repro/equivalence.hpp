@@ -45,6 +45,21 @@ inline Equivalence judge_equivalence(std::span<const double> differences, double
   return out;
 }
 
+/// a - b, seed by seed; another number of seeds is an Error that begins with `where`.
+inline std::vector<double> minus(std::span<const double> a, std::span<const double> b,
+                                 const std::string& where) {
+  expect(a.size() == b.size(), where, ": ", a.size(), " seeds of one side and ", b.size(), " of the other");
+  std::vector<double> out;
+  for (std::size_t i = 0; i < a.size(); ++i) out.push_back(a[i] - b[i]);
+  return out;
+}
+
+/// "1.23 ± 0.04": mean and standard error; the mean alone for a single seed.
+inline std::string mean_text(std::span<const double> values, int digits) {
+  const auto s = over_seeds(values);
+  return fixed(s.mean, digits) + (s.n > 1 ? " ± " + fixed(s.standard_error, digits) : "");
+}
+
 /// "A is below B": differences A - B, one a seed, and what their 95 % interval says. `reproduced` where it
 /// lies below 0, `contradicted` where above, else (and with too few seeds) not decidable.
 struct Statement {

@@ -9,6 +9,7 @@
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/published.hpp"
+#include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
 
@@ -20,6 +21,7 @@ using experiments::ScheduleRun;
 using experiments::ScheduleSetting;
 
 constexpr const char* kPublished[] = {"0 Warmup Cosine", "20 Warmup Cosine", "20 Warmup Exponential"};
+constexpr const char* kRow = "F2.loss";
 constexpr double kFallen = 5;  // of the published loss, which starts near 56
 
 std::vector<const ScheduleRun*> runs_of(const LrSchedulesResult& r, const ScheduleSetting& setting) {
@@ -67,13 +69,6 @@ double common_level(const LrSchedules& e, const LrSchedulesResult& r) {
   return best * 1.05;
 }
 
-std::vector<double> minus(const std::vector<double>& a, const std::vector<double>& b) {
-  expect(a.size() == b.size(), "F2.loss: ", a.size(), " and ", b.size(), " seeds of two settings");
-  std::vector<double> out;
-  for (std::size_t i = 0; i < a.size(); ++i) out.push_back(a[i] - b[i]);
-  return out;
-}
-
 /// The paper's statements, each as comparisons over seeds.
 struct Judgements {
   std::vector<Statement> fastest = {}, exponential = {}, warmup = {};
@@ -86,23 +81,18 @@ Judgements judge(const LrSchedulesResult& r, double common) {
   const Settled cosine = of("cosine", 20), bare = of("cosine", 0), exponential = of("exponential", 20);
   Judgements out;
   out.fastest = {judge_below("steps to converge: cosine with warm-up 20 before cosine without",
-                             minus(cosine.steps, bare.steps)),
+                             minus(cosine.steps, bare.steps, kRow)),
                  judge_below("steps to converge: cosine with warm-up 20 before exponential with 20",
-                             minus(cosine.steps, exponential.steps))};
+                             minus(cosine.steps, exponential.steps, kRow))};
   out.exponential = {judge_below("final loss: exponential with warm-up 20 below cosine with 20",
-                                 minus(exponential.final, cosine.final))};
+                                 minus(exponential.final, cosine.final, kRow))};
   for (const auto name : experiments::kSchedules) {
     const std::string schedule(name);
     out.warmup.push_back(
         judge_below("final loss: " + schedule + " with warm-up 10 below " + schedule + " without",
-                    minus(of(schedule.c_str(), 10).final, of(schedule.c_str(), 0).final)));
+                    minus(of(schedule.c_str(), 10).final, of(schedule.c_str(), 0).final, kRow)));
   }
   return out;
-}
-
-std::string plus_minus(const std::vector<double>& values, int digits) {
-  const auto s = over_seeds(values);
-  return fixed(s.mean, digits) + (s.n > 1 ? " ± " + fixed(s.standard_error, digits) : "");
 }
 
 Table settings_table(const LrSchedules& e, const LrSchedulesResult& r, double common) {
@@ -112,9 +102,9 @@ Table settings_table(const LrSchedules& e, const LrSchedulesResult& r, double co
   for (const auto& setting : schedule_settings(e)) {
     const Settled s = settle(r, setting, common);
     const double samples = over_seeds(s.steps).mean * static_cast<double>(setting.accumulate * e.batch);
-    table.rows.push_back({to_string(setting), plus_minus(s.steps, 1),
-                          with_commas(static_cast<std::int64_t>(samples)), plus_minus(s.to_common, 1),
-                          plus_minus(s.final, 4)});
+    table.rows.push_back({to_string(setting), mean_text(s.steps, 1),
+                          with_commas(static_cast<std::int64_t>(samples)), mean_text(s.to_common, 1),
+                          mean_text(s.final, 4)});
   }
   const ConvergenceConfig c;
   table.notes = {
@@ -254,16 +244,10 @@ RowResult schedule_loss_row(const LrSchedules& e, const LrSchedulesResult& r,
   for (const auto& run : r.runs)
     out.add_seed(run.seed, "final_loss." + to_string(run.setting),
                  convergence(losses_of(run.run)).final_loss);
-  out.page = {.title = "Which schedule converges fastest? Row F2.loss at mini scale",
-              .lead =
-                  "Four schedules with four warm-ups each fine-tune the same small model on the same "
-                  "batches.",
-              .sections = {{"Result",
-                            {verdict_paragraph(out.row),
-                             statements_table("The paper's statements, one comparison a line", all, 4),
-                             out.table, figures}},
-                           {"Checks", {checks_table(out.row)}},
-                           {"How", {Verbatim{out.report.parameters.dump(2)}}}}};
+  out.page = row_page(
+      out, "Which schedule converges fastest? Row F2.loss at mini scale",
+      "Four schedules with four warm-ups each fine-tune the same small model on the same batches.",
+      {statements_table("The paper's statements, one comparison a line", all, 4), out.table, figures});
   return out;
 }
 

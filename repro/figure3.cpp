@@ -50,11 +50,7 @@ std::vector<double> late_losses(const LoraPlacementResult& r, std::string_view p
 
 std::vector<double> differences(const LoraPlacementResult& r, std::string_view a, std::string_view b,
                                 bool live) {
-  const auto x = late_losses(r, a, live), y = late_losses(r, b, live);
-  expect(x.size() == y.size(), "F3: ", x.size(), " seeds of \"", a, "\" and ", y.size(), " of \"", b, '"');
-  std::vector<double> out;
-  for (std::size_t i = 0; i < x.size(); ++i) out.push_back(y[i] - x[i]);
-  return out;
+  return minus(late_losses(r, b, live), late_losses(r, a, live), "F3");
 }
 
 // Steps at which two placements' losses are not the same number.
@@ -120,10 +116,7 @@ Table placement_table(const LoraPlacementResult& r) {
   Table table{.title = "F3: adapters by placement, mini scale (mean loss of the last third, over seeds)",
               .columns = {"placement", "parameters at 3B", "here", "gates live", "gates shut at 0"}};
   for (const auto& name : experiments::placements()) {
-    const auto text = [&](bool live) {
-      const auto s = over_seeds(late_losses(r, name, live));
-      return fixed(s.mean, 4) + (s.n > 1 ? " ± " + fixed(s.standard_error, 4) : "");
-    };
+    const auto text = [&](bool live) { return mean_text(late_losses(r, name, live), 4); };
     table.rows.push_back({name, with_commas(r.full_size.at(name)),
                           with_commas(runs_of(r, name, true).front()->run.parameters), text(true),
                           text(false)});

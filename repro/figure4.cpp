@@ -8,6 +8,7 @@
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/published.hpp"
+#include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
 
@@ -132,11 +133,6 @@ double value_at(const Series& curve, double x) {
     return curve.y[i - 1] + share * (curve.y[i] - curve.y[i - 1]);
   }
   return curve.y.back();
-}
-
-std::string mean_text(const std::vector<double>& values, int digits) {
-  const auto s = over_seeds(values);
-  return fixed(s.mean, digits) + (s.n > 1 ? " ± " + fixed(s.standard_error, digits) : "");
 }
 
 Table cost_table(const BioGptConvergence& e, const std::vector<Pair>& pairs) {
@@ -279,16 +275,11 @@ RowResult begin_row(const std::string& id, std::string claim, const BioGptConver
 
 void end_row(RowResult& out, std::string title, std::span<const Statement> statements, Figures figures) {
   out.row.verdict = verdict_of_all(statements);
-  out.page = {.title = std::move(title),
-              .lead =
-                  "A small BioGPT, pre-trained here on PubMed abstracts, is fine-tuned on questions "
-                  "about pictures, alone or together with medical texts.",
-              .sections = {{"Result",
-                            {verdict_paragraph(out.row),
-                             statements_table("The claim, one comparison a line", statements, 4), out.table,
-                             std::move(figures)}},
-                           {"Checks", {checks_table(out.row)}},
-                           {"How", {Verbatim{out.report.parameters.dump(2)}}}}};
+  out.page = row_page(
+      out, std::move(title),
+      "A small BioGPT, pre-trained here on PubMed abstracts, is fine-tuned on questions about "
+      "pictures, alone or together with medical texts.",
+      {statements_table("The claim, one comparison a line", statements, 4), out.table, std::move(figures)});
 }
 
 }  // namespace

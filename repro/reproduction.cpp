@@ -1,7 +1,6 @@
 #include "repro/reproduction.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "morphvlm/core/format.hpp"

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
-#include <set>
 #include <utility>
 
 #include "morphvlm/core/format.hpp"
@@ -55,8 +54,7 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   RowResult result = runner.run();
   const double seconds = seconds_since(start);
   Report& report = result.report;
-  const Json recipe = to_json(report.parameters);
-  const double longest = longest_time(folder, recipe, seconds);
+  const double longest = longest_time(folder, report.parameters, seconds);
   report.stages.push_back({.name = "the whole row", .seconds = longest, .kept = seconds < longest});
   report.machine = this_machine();
   report.commit = commit;

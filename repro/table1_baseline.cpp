@@ -3,7 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "repro/equivalence.hpp"
+#include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
 
@@ -134,11 +134,9 @@ RowResult baseline_row(const BaselineVqav2& e, const BaselineVqav2Result& r) {
       percent(notebook.low) + " to " + percent(notebook.high) + ": the paper's 45.5 lies " +
       (outside ? "outside" : "inside") + " of it" +
       (outside ? ", so that the two are not the same measurement with other samples." : ".");
-  out.page = {.title = "OpenFlamingo as it is. Row T1.baseline at mini scale",
-              .lead = "OpenFlamingo's evaluation protocol with 0, 2, 4 and 8 demonstrations.",
-              .sections = {{"Result", {verdict_paragraph(out.row), out.table, Figures{{shots_figure(r)}}}},
-                           {"Checks", {checks_table(out.row)}},
-                           {"How", {Verbatim{out.report.parameters.dump(2)}}}}};
+  out.page = row_page(out, "OpenFlamingo as it is. Row T1.baseline at mini scale",
+                      "OpenFlamingo's evaluation protocol with 0, 2, 4 and 8 demonstrations.",
+                      {out.table, Figures{{shots_figure(r)}}});
   return out;
 }
 
