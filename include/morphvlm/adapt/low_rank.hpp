@@ -37,10 +37,10 @@ struct LowRank {
   double scale = 1;
   bool merged = false;  ///< whether the term is in the base's weight already; see merge_adapters
 
-  /// The term to be added to the base's output: x [..., in] -> [..., out].
+  /// The term to be added to the base's output: x [..., in] -> [..., out]. Scaled where it is narrow.
   Tensor operator()(const Tensor& x) const {
     const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
-    return at::linear(low, lora_B.to(x.scalar_type())).mul(scale);
+    return at::linear(scale == 1 ? low : low.mul(scale), lora_B.to(x.scalar_type()));
   }
 
   /// A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5, as PEFT), B zero: starts as the identity.

@@ -102,7 +102,7 @@ struct BioGpt {
            config.max_position_embeddings, " positions, found ", past + time);
     Tensor positions = token_positions(past, time, attention_mask, ids.device());
     if (attention_mask.defined()) positions = positions.masked_fill(attention_mask.slice(1, past).eq(0), -1);
-    return {.mask = causal_mask(past, time, attention_mask, ids.device()), .positions = positions};
+    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), biogpt.embed_tokens.weight), .positions = positions};
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim], positions included
@@ -119,10 +119,16 @@ struct BioGpt {
     return run_layers(biogpt.layers, std::move(x), context, cache, before_layer, first, last);
   }
 
+  /// What the head reads: the last layer's output, normed. [..., dim] -> the same
+  Tensor normed(const Tensor& x) const { return biogpt.layer_norm(x); }
+
+  /// The vocabulary head [vocabulary, dim].
+  const Tensor& head() const { return biogpt.embed_tokens.weight; }
+
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.
   Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
-    return head_logits(biogpt.layer_norm(x), biogpt.embed_tokens.weight, tokens);
+    return head_logits(normed(x), head(), tokens);
   }
 
   /// The tables with a row for each token.

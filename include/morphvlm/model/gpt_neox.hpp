@@ -114,7 +114,7 @@ struct GptNeoX {
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
     const Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    return {.mask = causal_mask(past, time, attention_mask, ids.device()),
+    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), gpt_neox.embed_in.weight),
             .rope = rope_table(positions, config.rotary_dim(), config.rotary_emb_base,
                                gpt_neox.embed_in.weight.scalar_type()),
             .positions = positions};
@@ -130,11 +130,16 @@ struct GptNeoX {
     return run_layers(gpt_neox.layers, std::move(x), context, cache, before_layer, first, last);
   }
 
+  /// What the head reads: the last layer's output, normed. [..., dim] -> the same
+  Tensor normed(const Tensor& x) const { return gpt_neox.final_layer_norm(x); }
+
+  /// The vocabulary head [vocabulary, dim].
+  const Tensor& head() const { return embed_out.weight.defined() ? embed_out.weight : gpt_neox.embed_in.weight; }
+
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.
   Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
-    const Tensor& head = embed_out.weight.defined() ? embed_out.weight : gpt_neox.embed_in.weight;
-    return head_logits(gpt_neox.final_layer_norm(x), head, tokens);
+    return head_logits(normed(x), head(), tokens);
   }
 
   /// The tables with a row for each token: embedding, and the head if it is untied.

@@ -136,10 +136,16 @@ struct Mpt {
     return run_layers(transformer.blocks, std::move(x), context, cache, before_layer, first, last);
   }
 
+  /// What the head reads: the last layer's output, normed. [..., dim] -> the same
+  Tensor normed(const Tensor& x) const { return transformer.ln_f(x); }
+
+  /// The vocabulary head [vocabulary, dim].
+  const Tensor& head() const { return transformer.wte.weight; }
+
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.
   Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
-    return head_logits(transformer.ln_f(x), transformer.wte.weight, tokens);
+    return head_logits(normed(x), head(), tokens);
   }
 
   /// The tables with a row for each token.

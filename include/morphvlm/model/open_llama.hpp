@@ -82,7 +82,7 @@ struct Llama {
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
     const Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    return {.mask = causal_mask(past, time, attention_mask, ids.device()),
+    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), model.embed_tokens.weight),
             .rope = rope_table(positions, config.attention().head_dim, config.rope_theta,
                                model.embed_tokens.weight.scalar_type()),
             .positions = positions};
@@ -98,11 +98,16 @@ struct Llama {
     return run_layers(model.layers, std::move(x), context, cache, before_layer, first, last);
   }
 
+  /// What the head reads: the last layer's output, normed. [..., dim] -> the same
+  Tensor normed(const Tensor& x) const { return model.norm(x); }
+
+  /// The vocabulary head [vocabulary, dim].
+  const Tensor& head() const { return lm_head.weight.defined() ? lm_head.weight : model.embed_tokens.weight; }
+
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.
   Tensor logits(const Tensor& x, const Tensor& tokens = {}) const {
-    const Tensor& head = lm_head.weight.defined() ? lm_head.weight : model.embed_tokens.weight;
-    return head_logits(model.norm(x), head, tokens);
+    return head_logits(normed(x), head(), tokens);
   }
 
   /// The tables with a row for each token: embedding, and the head if it is untied.

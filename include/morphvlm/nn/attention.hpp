@@ -1,8 +1,11 @@
 // Scaled dot-product attention as all modules here call it.
 #pragma once
 
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/zeros.h>
 
+#include <limits>
 #include <optional>
 
 #include "morphvlm/core/error.hpp"
@@ -27,20 +30,48 @@ inline Tensor repeat_heads(const Tensor& x, std::int64_t heads) {
   return x.unsqueeze(2).expand({-1, -1, heads / kv_heads, -1, -1}).flatten(1, 2);
 }
 
+// Which kind of device tensors on the meta device stand for, while a plan is being made; else none.
+inline std::optional<c10::DeviceType>& meta_stands_for() {
+  thread_local std::optional<c10::DeviceType> device;
+  return device;
+}
+
+inline bool computes_like(const Tensor& x, c10::DeviceType device) {
+  return x.device().type() == device || (x.is_meta() && meta_stands_for() == device);
+}
+
+// The dtype that scores are computed in. LibTorch's 16-bit attention on CPU has a backward pass several times
+// slower than fp32's.
+inline at::ScalarType attention_dtype(const Tensor& q) {
+  const bool widen = at::isReducedFloatingType(q.scalar_type()) && computes_like(q, c10::kCPU);
+  return widen ? at::kFloat : q.scalar_type();
+}
+
 }  // namespace detail
+
+/// A bool mask (true where attention is allowed) as what is added to the scores of activations like `x`: 0 or
+/// -inf. Layers that share a mask convert it once, not each for itself.
+inline Tensor score_bias(const Tensor& mask, const Tensor& x) {
+  if (!mask.defined() || mask.is_floating_point()) return mask;
+  return at::zeros(mask.sizes(), x.options().dtype(detail::attention_dtype(x)).requires_grad(false))
+      .masked_fill_(mask.logical_not(), -std::numeric_limits<double>::infinity());
+}
 
 /// softmax(q k^T / sqrt(d)) v for q [b, heads, t, d] and k, v [b, kv_heads, s, d]; kv_heads divides heads.
 /// `mask` is undefined (all attend), or broadcastable to [b, heads, t, s]: bool, true where attention is
 /// allowed, or floating, added to the scores. A row that may attend to nothing is the caller's to avoid.
 inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
   const auto heads = q.size(1);
-  // LibTorch's 16-bit attention on CPU has a backward pass several times slower than fp32's.
-  const bool widen = q.is_cpu() && at::isReducedFloatingType(q.scalar_type());
-  const auto dtype = widen ? at::kFloat : q.scalar_type();
+  const auto dtype = detail::attention_dtype(q);
   const auto keys = detail::repeat_heads(k.to(dtype), heads),
              values = detail::repeat_heads(v.to(dtype), heads);
   std::optional<Tensor> attention_mask;
   if (mask.defined()) attention_mask = mask.is_floating_point() ? mask.to(dtype) : mask;
+  if (q.is_meta() && detail::meta_stands_for()) {
+    const auto [out, rest] = at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0, false,
+                                                                             attention_mask);
+    return out.to(q.scalar_type());
+  }
   return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());
 }
 

@@ -27,7 +27,7 @@ struct Linear {
     Tensor y =
         bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
     if constexpr (!std::is_same_v<Adapter, Plain>) {
-      if (!is_merged(adapter)) y = y.add(adapter(x));
+      if (!is_merged(adapter)) y.add_(adapter(x));  // the product's own memory; no backward pass needs it
     }
     return y;
   }

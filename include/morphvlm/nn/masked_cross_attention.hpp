@@ -13,7 +13,8 @@ namespace morphvlm {
 
 /// Which media tokens each text token attends to.
 struct MediaMask {
-  Tensor attend = {};  ///< bool [batch, 1, time, media * tokens]; rows of tokens without media are all true
+  Tensor attend = {};  ///< bool, or as score_bias makes it, [batch, 1, time, media * tokens]; rows of tokens
+                       ///< without media attend to all
   Tensor seen = {};    ///< bool [batch, time, 1]: whether the token has media to attend to
 };
 

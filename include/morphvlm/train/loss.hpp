@@ -1,6 +1,7 @@
 // The loss, computed only where there is something to predict.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 
 #include <cstdint>
@@ -8,8 +9,31 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/data/collate.hpp"
+#include "morphvlm/train/cross_entropy.hpp"
 
 namespace morphvlm {
+
+/// How the loss is computed. Both give the same up to rounding.
+enum class LossPath {
+  fused,  ///< frozen_head_loss where the head is frozen and a gradient is wanted
+  plain,  ///< logits of all supervised positions at once
+};
+
+/// Mean cross-entropy of predicting `wanted` int64 [n] from the last layer's output at n positions, inputs
+/// [n, dim]. With `candidates`, `wanted` counts among them.
+template <class Model>
+Tensor selected_loss(const Model& model, const Tensor& inputs, const Tensor& wanted, const Tensor& candidates = {},
+                     LossPath path = LossPath::fused) {
+  if constexpr (requires { model.lang_encoder.head(); }) {
+    const Tensor& head = model.lang_encoder.head();
+    if (path == LossPath::fused && !head.requires_grad() && inputs.requires_grad() && at::GradMode::is_enabled()) {
+      return frozen_head_loss(model.lang_encoder.normed(inputs),
+                              candidates.defined() ? head.index_select(0, candidates) : head, wanted);
+    }
+  }
+  const Tensor logits = model.logits(inputs, candidates);
+  return at::cross_entropy_loss(logits.to(detail::loss_dtype(logits)), wanted);
+}
 
 /// Mean cross-entropy of predicting `targets` int64 [batch, time] from `hidden` [batch, time, dim], the
 /// model's last layer's output at the same positions; kIgnoredLabel where nothing is supervised. The
@@ -18,7 +42,7 @@ namespace morphvlm {
 /// must be one of them.
 template <class Model>
 Tensor target_loss(const Model& model, const Tensor& hidden, const Tensor& targets,
-                   const Tensor& candidates = {}) {
+                   const Tensor& candidates = {}, LossPath path = LossPath::fused) {
   Tensor wanted = targets.flatten();
   const Tensor supervised = wanted.ne(kIgnoredLabel).nonzero().squeeze(-1);
   expect(supervised.numel() > 0, "loss: no position of the batch is supervised (all labels are ",
@@ -29,18 +53,16 @@ Tensor target_loss(const Model& model, const Tensor& hidden, const Tensor& targe
     expect(match.any(1).all().template item<bool>(), "loss: a target is not among the candidates");
     wanted = match.to(at::kLong).argmax(1);
   }
-  const Tensor inputs = hidden.flatten(0, 1).index_select(0, supervised);
-  const Tensor logits = model.logits(inputs, candidates);
-  return at::cross_entropy_loss(logits.to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat),
-                                wanted);
+  return selected_loss(model, hidden.flatten(0, 1).index_select(0, supervised), wanted, candidates, path);
 }
 
 /// target_loss of next-token prediction: `labels` int64 [batch, time] are the ids themselves, kIgnoredLabel
 /// where not supervised; position t predicts labels[t + 1]. HF equivalent: the `loss` of a causal LM, in
 /// fp32.
 template <class Model>
-Tensor next_token_loss(const Model& model, const Tensor& hidden, const Tensor& labels) {
-  return target_loss(model, hidden.slice(1, 0, -1), labels.slice(1, 1));
+Tensor next_token_loss(const Model& model, const Tensor& hidden, const Tensor& labels,
+                       LossPath path = LossPath::fused) {
+  return target_loss(model, hidden.slice(1, 0, -1), labels.slice(1, 1), {}, path);
 }
 
 /// The loss of a batch of text alone, read without gated blocks.

@@ -1,6 +1,8 @@
 // A vision-language model as a type: a tower, a resampler, a language model and an adapter policy.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
+
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/roles.hpp"
+#include "morphvlm/vlm/run_recomputed.hpp"
 
 namespace morphvlm {
 
@@ -77,6 +80,7 @@ struct VLM {
   std::vector<GatedCrossAttention<P>> gated_cross_attn = {};
   typename L::template Module<P> lang_encoder = {};
   Config config = {};
+  Recompute recompute = {};  ///< of training; changes no result
 
   /// pixels [batch, media, 3, S, S] -> vision tokens [batch, media, tokens, d].
   Tensor encode_vision(const Tensor& pixels) const {
@@ -115,14 +119,27 @@ struct VLM {
     VlmCache& state = cache ? *cache : local;
     state.without_gated_blocks |= text.without_gated_blocks;
     const MediaMask mask = read_media(text.ids, latents, state);
-    auto see = [&](std::int64_t layer, const Tensor& h) {
-      if (state.without_gated_blocks || (layer + 1) % config.cross_attention.every != 0) return h;
-      const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
-      if (state.media.empty()) return gated_cross_attn[block].feed_forward(h);
-      return gated_cross_attn[block](h, state.media[block], mask);
+    // By value: segments that are recomputed outlive this call.
+    const auto run = [this, context, text_cache, mask, without = state.without_gated_blocks](
+                         const Tensor& h, const std::vector<MediaKeyValues>& media, std::int64_t first,
+                         std::int64_t last) {
+      const auto see = [&](std::int64_t layer, const Tensor& input) {
+        return gated(layer, input, media, mask, without);
+      };
+      return lang_encoder.layers(h, context, text_cache, see, first, last);
     };
-    return lang_encoder.layers(x, context, text_cache, see, skip ? first_gated_layer() : 0,
-                               L::layer_count(config.language));
+    const LayerRange all{skip ? first_gated_layer() : 0, L::layer_count(config.language)};
+    if (cache || !at::GradMode::is_enabled() || recompute.every <= 0) return run(x, state.media, all.first, all.last);
+    return run_recomputed(*this, x, state.media, all, run);
+  }
+
+  /// What the gated block before decoder layer `layer`, if there is one, makes of the layer's input.
+  Tensor gated(std::int64_t layer, const Tensor& x, const std::vector<MediaKeyValues>& media,
+               const MediaMask& mask, bool without) const {
+    if (without || (layer + 1) % config.cross_attention.every != 0) return x;
+    const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
+    if (media.empty()) return gated_cross_attn[block].feed_forward(x);
+    return gated_cross_attn[block](x, media[block], mask);
   }
 
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
@@ -165,7 +182,10 @@ struct VLM {
     state.media_seen = text_time.slice(1, text_time.size(1) - 1);
     if (state.media.empty()) return {};
     const auto per_medium = config.perceiver.latents;
-    return media_mask(text_time, state.media.front().k.size(2) / per_medium, per_medium);
+    const Tensor& keys = state.media.front().k;
+    MediaMask mask = media_mask(text_time, keys.size(2) / per_medium, per_medium);
+    mask.attend = score_bias(mask.attend, keys);
+    return mask;
   }
 };
 

@@ -1,0 +1,67 @@
+// Activation checkpointing (Chen et al. 2016): memory for the price of running forward twice.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// A piece of a model as a function of the activations that enter it.
+using Segment = std::function<Tensor(const std::vector<Tensor>&)>;
+
+namespace detail {
+
+struct HeldSegment : torch::CustomClassHolder {
+  explicit HeldSegment(Segment s) : segment(std::move(s)) {}
+  Segment segment;
+};
+
+struct Recomputed : torch::autograd::Function<Recomputed> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Segment& segment, at::TensorList inputs) {
+    context->save_for_backward(inputs.vec());
+    context->saved_data["segment"] = at::IValue::make_capsule(c10::make_intrusive<HeldSegment>(segment));
+    return segment(inputs.vec());
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const auto held = context->saved_data["segment"].toCapsule();
+    std::vector<Tensor> inputs;
+    for (const auto& t : context->get_saved_variables()) {
+      inputs.push_back(t.defined() ? t.detach().set_requires_grad(t.requires_grad()) : t);
+    }
+    Tensor out;
+    {
+      at::AutoGradMode record(true);
+      out = static_cast<HeldSegment*>(held.get())->segment(inputs);
+    }
+    torch::autograd::backward({out}, {grads[0]});
+    torch::autograd::variable_list result(1);  // the segment itself has no gradient
+    for (const auto& t : inputs) result.push_back(t.defined() ? t.grad() : Tensor{});
+    return result;
+  }
+};
+
+}  // namespace detail
+
+/// segment(inputs), of which only the inputs are kept: the backward pass runs the segment once more. Gradients
+/// of parameters inside are accumulated as they always are; results and gradients are the same to the last bit.
+/// All activations that need a gradient must come through `inputs`. PyTorch equivalent:
+/// `torch.utils.checkpoint`, for segments without randomness.
+inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
+  if (!at::GradMode::is_enabled()) return segment(inputs);
+  // Without an input that needs a gradient there would be no backward pass to the parameters inside.
+  const auto needs_grad = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
+  if (std::ranges::none_of(inputs, needs_grad)) inputs.front() = inputs.front().detach().set_requires_grad(true);
+  return detail::Recomputed::apply(segment, at::TensorList(inputs));
+}
+
+}  // namespace morphvlm

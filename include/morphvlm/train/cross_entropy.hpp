@@ -1,0 +1,70 @@
+// Cross-entropy behind a frozen vocabulary head, without ever holding all logits.
+#pragma once
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/core/tensor.hpp"
+
+namespace morphvlm {
+
+/// Bytes of logits that frozen_head_loss holds at a time.
+inline constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
+
+namespace detail {
+
+// The dtype that losses are computed in.
+inline at::ScalarType loss_dtype(const Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+struct FrozenHeadLoss : torch::autograd::Function<FrozenHeadLoss> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& head,
+                        const Tensor& targets, std::int64_t rows) {
+    const auto count = x.size(0);
+    Tensor total = at::zeros({}, x.options().dtype(loss_dtype(x)));
+    const Tensor gradient = at::empty_like(x, x.options().requires_grad(false));
+    for (std::int64_t first = 0; first < count; first += rows) {
+      const auto last = std::min(count, first + rows);
+      const Tensor wanted = targets.slice(0, first, last).unsqueeze(1);
+      Tensor logits = at::linear(x.slice(0, first, last), head).to(loss_dtype(x));
+      // Softmax minus the target's one, all in the logits' own memory.
+      logits.sub_(logits.amax(-1, true));
+      const Tensor score = logits.gather(1, wanted);
+      const Tensor normaliser = logits.exp_().sum(-1, true);
+      total.add_(normaliser.log().sub_(score).sum());
+      logits.div_(normaliser).scatter_add_(1, wanted, at::full(wanted.sizes(), -1, logits.options()));
+      gradient.slice(0, first, last).copy_(at::mm(logits.to(x.scalar_type()), head));
+    }
+    context->save_for_backward({gradient.div_(static_cast<double>(count))});
+    return total.div_(static_cast<double>(count));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const Tensor gradient = context->get_saved_variables()[0];
+    return {gradient.mul(grads[0].to(gradient.scalar_type())), Tensor{}, Tensor{}, Tensor{}};
+  }
+};
+
+}  // namespace detail
+
+/// Mean cross-entropy of predicting targets int64 [n] from x [n, dim] by the logits x head^T, head
+/// [vocabulary, dim], for a head that is not trained. The gradient of x is formed along with the loss, chunk by
+/// chunk: at most `bytes` of logits live at once, and nothing of them is kept for the backward pass.
+inline Tensor frozen_head_loss(const Tensor& x, const Tensor& head, const Tensor& targets,
+                               std::int64_t bytes = kLogitsBytes) {
+  expect(!head.requires_grad(), "frozen_head_loss: the head is trained; its gradient would be lost");
+  const auto row = head.size(0) * static_cast<std::int64_t>(c10::elementSize(detail::loss_dtype(x)));
+  return detail::FrozenHeadLoss::apply(x, head.to(x.scalar_type()), targets, std::max<std::int64_t>(1, bytes / row));
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,177 @@
+// What a training step will cost, known before anything is bought: the model's own code runs on the meta
+// device, where tensors have shapes and no memory, while what it would allocate and compute is counted.
+#pragma once
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/flop_meter.hpp"
+#include "morphvlm/core/memory_meter.hpp"
+#include "morphvlm/train/loss.hpp"
+#include "morphvlm/train/meta_kernels.hpp"
+#include "morphvlm/train/optim.hpp"
+#include "morphvlm/vlm/trainable.hpp"
+
+namespace morphvlm {
+
+/// What one step reads.
+struct PlanWork {
+  std::int64_t batch = 1;
+  std::int64_t seq = 512;           ///< tokens of a row, padding included
+  std::int64_t images = 1;          ///< of a row
+  std::int64_t supervised = 8;      ///< tokens of a row that the loss predicts
+  std::int64_t image_size = 224;    ///< pixels along a side; towers with fixed positions have their own
+  bool cached_latents = false;      ///< the resampler's output comes from a file: tower and resampler do not run
+};
+
+/// How it is trained.
+struct PlanSetup {
+  at::ScalarType dtype = at::kFloat;           ///< of frozen weights and of activations
+  c10::DeviceType device = c10::kCPU;          ///< decides which kernels run, so what they keep
+  Recompute recompute = {};
+  TrainableParts parts = {};
+  LossPath loss = LossPath::fused;
+};
+
+/// The cost of one optimizer step over one batch. Bytes of tensors; a process adds LibTorch itself (about
+/// 0.3 GiB on a CPU), and CUDA's context.
+struct Plan {
+  std::int64_t parameters = 0;
+  std::int64_t trainable = 0;
+  std::int64_t frozen_bytes = 0;     ///< weights that are not trained
+  std::int64_t trained_bytes = 0;    ///< weights that are
+  std::int64_t optimizer_bytes = 0;  ///< AdamW's two moments
+  std::int64_t gradient_bytes = 0;   ///< of trained weights
+  std::int64_t kept_bytes = 0;       ///< activations alive between forward and backward pass
+  std::int64_t workspace_bytes = 0;  ///< of the matrix library, at most
+  std::int64_t peak_bytes = 0;       ///< the most that lives at once, all of the above and temporaries included
+  double vision_flops = 0;           ///< tower and resampler
+  double forward_flops = 0;          ///< language model, gated blocks and loss
+  double backward_flops = 0;         ///< recomputed activations included
+
+  double flops() const { return vision_flops + forward_flops + backward_flops; }
+};
+
+namespace detail {
+
+// What oneDNN allocates for one 16-bit product with a frozen weight on a CPU with matrix units: a repacked copy,
+// padded to about twice the size. Measured; other devices and dtypes multiply in place.
+template <class Model>
+std::int64_t product_workspace(const Model& model, const PlanSetup& setup) {
+  if (setup.device != c10::kCPU || !at::isReducedFloatingType(setup.dtype)) return 0;
+  std::int64_t largest = 0;
+  const auto measure = [&](const std::string&, const Tensor& t) {
+    if (t.dim() == 2) largest = std::max(largest, static_cast<std::int64_t>(t.nbytes()));
+  };
+  visit(model.lang_encoder, measure);
+  return 2 * largest;
+}
+
+}  // namespace detail
+
+/// Keeps all parameters that are not trained in `dtype`; those that are stay as they are. Returns how many
+/// tensors were converted.
+template <class Model>
+std::int64_t keep_frozen_in(Model& model, at::ScalarType dtype) {
+  std::int64_t count = 0;
+  visit(model, [&](const std::string&, Tensor& t) {
+    if (t.requires_grad() || t.scalar_type() == dtype) return;
+    t = t.to(dtype);
+    ++count;
+  });
+  return count;
+}
+
+namespace detail {
+
+// While it lives, tensors on the meta device stand for those of `device`.
+class StandFor {
+ public:
+  explicit StandFor(c10::DeviceType device) : before_(std::exchange(meta_stands_for(), device)) {
+    register_meta_kernels();
+  }
+  ~StandFor() { meta_stands_for() = before_; }
+  StandFor(const StandFor&) = delete;
+  StandFor& operator=(const StandFor&) = delete;
+
+ private:
+  std::optional<c10::DeviceType> before_;
+};
+
+}  // namespace detail
+
+/// A model as `setup` would train it, on `device`, with random or (on the meta device) no values.
+template <class Model>
+Model trainable_model(const typename Model::Config& config, const PlanSetup& setup, c10::Device device,
+                      const at::Generator& generator = {}) {
+  Model model = Model::init(config, {TensorOptions(setup.dtype).device(device), generator});
+  set_trainable_parts(model, setup.parts);
+  keep_frozen_in(model, setup.dtype);
+  model.recompute = setup.recompute;
+  return model;
+}
+
+/// The loss of one step as `plan` counts it: all tensors on the model's device. `latents` as in VLM::hidden.
+template <class Model>
+Tensor planned_loss(const Model& model, const TextInput& text, const Tensor& latents, const Tensor& positions,
+                    const Tensor& wanted, LossPath path) {
+  const Tensor hidden = model.hidden(text, latents);
+  return selected_loss(model, hidden.flatten(0, 1).index_select(0, positions), wanted, {}, path);
+}
+
+/// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
+template <class Model>
+Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+  expect(work.batch > 0 && work.seq > 0 && work.images > 0, "plan: batch, seq and images must be positive");
+  expect(work.supervised > 0 && work.supervised <= work.seq, "plan: ", work.supervised,
+         " supervised tokens do not fit a row of ", work.seq);
+  const detail::StandFor scope(setup.device);
+  MemoryMeter memory(c10::kMeta);
+  FlopMeter operations;
+  Plan out;
+  Model model = trainable_model<Model>(config, setup, c10::Device(c10::kMeta));
+  out.parameters = parameter_count(model);
+  out.trainable = trainable_count(model);
+  expect(out.trainable > 0, "plan: no parameter of the model is trainable");
+  visit(model, [&](const std::string&, const Tensor& t) {
+    (t.requires_grad() ? out.trained_bytes : out.frozen_bytes) += static_cast<std::int64_t>(t.nbytes());
+  });
+  const AdamW optimizer = AdamW::over(model, {});
+  out.optimizer_bytes = memory.use().live - out.trained_bytes - out.frozen_bytes;
+  memory.restart_peak();
+
+  const auto floats = TensorOptions(setup.dtype).device(c10::kMeta), ids = floats.dtype(at::kLong);
+  const auto dim = Model::Vision::feature_dim(config.vision);
+  const auto side = [&] {
+    if constexpr (requires { config.vision.image_size; }) return config.vision.image_size;
+    return work.image_size;
+  }();
+  Tensor latents = at::empty({work.batch, work.images, config.perceiver.latents, dim}, floats);
+  if (!work.cached_latents) {
+    latents = model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
+  }
+  out.vision_flops = operations.flops();
+  const TextInput text{.ids = at::empty({work.batch, work.seq}, ids),
+                       .attention_mask = at::empty({work.batch, work.seq}, ids)};
+  const Tensor positions = at::empty({work.batch * work.supervised}, ids);
+  const auto before = memory.use().live;
+  const Tensor loss = planned_loss(model, text, latents, positions, positions, setup.loss);
+  out.kept_bytes = memory.use().live - before;
+  out.forward_flops = operations.flops() - out.vision_flops;
+  backward(loss);
+  out.backward_flops = operations.flops() - out.forward_flops - out.vision_flops;
+  visit(model, [&](const std::string&, const Tensor& t) {
+    if (t.grad().defined()) out.gradient_bytes += static_cast<std::int64_t>(t.grad().nbytes());
+  });
+  out.workspace_bytes = detail::product_workspace(model, setup);
+  out.peak_bytes = memory.use().peak + out.workspace_bytes;
+  return out;
+}
+
+}  // namespace morphvlm

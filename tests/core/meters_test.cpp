@@ -1,0 +1,87 @@
+// Memory and operations are counted where they happen and alike on the meta device.
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/conv2d.h>
+#include <gtest/gtest.h>
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/flop_meter.hpp"
+#include "morphvlm/core/memory_meter.hpp"
+
+namespace morphvlm {
+namespace {
+
+template <class F>
+MemoryUse used(c10::DeviceType device, F&& f) {
+  MemoryMeter meter(device);
+  f(TensorOptions(at::kFloat).device(device));
+  return meter.use();
+}
+
+TEST(MemoryMeter, CountsWhatLivesAndThePeak) {
+  for (const auto device : {c10::kCPU, c10::kMeta}) {
+    Tensor kept;
+    const auto use = used(device, [&](const TensorOptions& o) {
+      kept = at::empty({100}, o);
+      const Tensor gone = at::empty({50}, o);
+    });
+    EXPECT_EQ(use.live, 400) << device;
+    EXPECT_EQ(use.peak, 600) << device;
+    EXPECT_EQ(use.count, 2) << device;
+    EXPECT_EQ(use.large, 0) << device;
+  }
+}
+
+TEST(MemoryMeter, ViewsAreFreeAndLargeBlocksCounted) {
+  const auto use = used(c10::kMeta, [](const TensorOptions& o) {
+    const Tensor t = at::empty({kLargeBlock / 4}, o);
+    const Tensor view = t.view({2, -1}).slice(0, 1);
+  });
+  EXPECT_EQ(use.peak, kLargeBlock);
+  EXPECT_EQ(use.large, 1);
+  EXPECT_EQ(use.live, 0);
+}
+
+TEST(MemoryMeter, NestsAndOutlivedBlocksAreSafe) {
+  Tensor survivor;
+  MemoryMeter outer(c10::kMeta);
+  {
+    MemoryMeter inner(c10::kMeta);
+    survivor = at::empty({10}, TensorOptions(at::kFloat).device(at::kMeta));
+    EXPECT_EQ(inner.use().live, 40);
+  }
+  EXPECT_EQ(outer.use().live, 0);
+  survivor.reset();
+  EXPECT_EQ(outer.use().live, 0);
+}
+
+TEST(MemoryMeter, RestartsThePeak) {
+  MemoryMeter meter(c10::kCPU);
+  { const Tensor t = at::empty({1000}, at::kFloat); }
+  meter.restart_peak();
+  const Tensor t = at::empty({10}, at::kFloat);
+  EXPECT_EQ(meter.use().peak, 40);
+}
+
+TEST(FlopMeter, CountsProductsForwardAndBackward) {
+  for (const auto device : {c10::kCPU, c10::kMeta}) {
+    const auto o = TensorOptions(at::kFloat).device(device);
+    const Tensor w = at::zeros({5, 7}, o).set_requires_grad(true), x = at::zeros({3, 7}, o).set_requires_grad(true);
+    FlopMeter meter;
+    const Tensor y = at::linear(x, w);
+    EXPECT_EQ(meter.flops(), 2 * 3 * 5 * 7) << device;
+    backward(y.sum());
+    EXPECT_EQ(meter.flops(), 3 * 2 * 3 * 5 * 7) << device;
+  }
+}
+
+TEST(FlopMeter, CountsBatchesAndConvolutionsButNotElementwiseWork) {
+  FlopMeter meter;
+  const Tensor a = at::ones({2, 3, 4}), b = at::ones({2, 4, 5});
+  at::bmm(a, b).add(1).exp();
+  EXPECT_EQ(meter.flops(), 2 * 2 * 3 * 4 * 5);
+  at::conv2d(at::ones({1, 3, 8, 8}), at::ones({6, 3, 2, 2}), {}, 2);
+  EXPECT_EQ(meter.flops(), 2 * 2 * 3 * 4 * 5 + 2 * 16 * 6 * 3 * 4);
+}
+
+}  // namespace
+}  // namespace morphvlm

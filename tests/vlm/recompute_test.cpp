@@ -1,0 +1,83 @@
+// Recomputing activations changes memory, and nothing else.
+#include "morphvlm/vlm/run_recomputed.hpp"
+
+#include <gtest/gtest.h>
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/memory_meter.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/tiny_vlm.hpp"
+
+namespace morphvlm {
+namespace {
+
+using testing::relative_error;
+
+using testing::TinyVlm;
+
+// Loss and gradients by name of one step; the parts of the batch are the same each time.
+struct Step {
+  Tensor loss;
+  StateDict gradients = {};
+  std::int64_t kept = 0;  ///< bytes alive after the forward pass
+};
+
+template <class Model>
+Step step_of(Model& model, const Recompute& recompute, bool perceiver) {
+  set_trainable_parts(model, {.perceiver = perceiver});
+  model.recompute = recompute;
+  visit(model, [](const std::string&, Tensor& t) { t.mutable_grad().reset(); });
+  const Tensor ids = at::tensor({3L, testing::kTinyMedia, 5L, 6L, 7L, 8L, 4L, testing::kTinyMedia, 9L, 2L}, at::kLong)
+                         .view({2, 5});
+  const Tensor latents = model.resample(model.encode_vision(testing::tiny_pixels(3, 2)));
+  MemoryMeter meter(c10::kCPU);
+  const Tensor hidden = model.hidden({.ids = ids}, latents);
+  Step out{.loss = hidden.pow(2).sum()};
+  out.kept = meter.use().live;
+  backward(out.loss);
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    if (t.grad().defined()) out.gradients.emplace_back(name, t.grad().clone());
+  });
+  return out;
+}
+
+template <class Policy>
+void expect_unchanged(const Recompute& recompute, bool perceiver) {
+  auto model = testing::tiny_model<TinyVlm<Policy>>(7, testing::tiny_config<TinyVlm<Policy>>(), at::kFloat);
+  testing::wake_adapters(model, 5);
+  const Step plain = step_of(model, {}, perceiver), lean = step_of(model, recompute, perceiver);
+  EXPECT_TRUE(plain.loss.equal(lean.loss));
+  ASSERT_GT(plain.gradients.size(), 0u);
+  ASSERT_EQ(plain.gradients.size(), lean.gradients.size());
+  for (std::size_t i = 0; i < plain.gradients.size(); ++i) {
+    EXPECT_EQ(plain.gradients[i].first, lean.gradients[i].first);
+    EXPECT_LE(relative_error(lean.gradients[i].second, plain.gradients[i].second), 1e-6) << plain.gradients[i].first;
+  }
+  EXPECT_LT(lean.kept, plain.kept);
+}
+
+TEST(Recompute, EachLayerAlone) { expect_unchanged<LoRA<Attn>>({.every = 1}, false); }
+TEST(Recompute, SegmentsThatDoNotDivideTheLayers) { expect_unchanged<LoRA<Attn>>({.every = 3}, false); }
+TEST(Recompute, SomeLayersOnly) { expect_unchanged<LoRA<Attn>>({.every = 1, .layers = 2}, false); }
+TEST(Recompute, GradientsReachThePerceiverThroughTheMedia) { expect_unchanged<LoRA<Attn>>({.every = 2}, true); }
+TEST(Recompute, StartsAtTheFirstTrainedLayer) { expect_unchanged<LoRA<CrossAttn, CrossMlp>>({.every = 1}, false); }
+
+TEST(Recompute, WithoutGradientsNothingIsWrapped) {
+  using Model = TinyVlm<LoRA<Attn>>;
+  auto model = testing::tiny_model<Model>(7, testing::tiny_config<Model>(), at::kFloat);
+  model.recompute = {.every = 1};
+  at::NoGradGuard no_grad;
+  const Tensor ids = at::tensor({3L, testing::kTinyMedia, 5L}, at::kLong).view({1, 3});
+  EXPECT_FALSE(model.hidden({.ids = ids}, {}).requires_grad());
+}
+
+TEST(Recomputed, MatchesTheSegmentItself) {
+  const Tensor w = at::full({3}, 2.0).set_requires_grad(true), x = at::full({3}, 3.0).set_requires_grad(true);
+  const Segment square = [&](const std::vector<Tensor>& in) { return in[0].mul(in[0]).mul(w); };
+  backward(recomputed(square, {x}).sum());
+  EXPECT_TRUE(x.grad().equal(at::full({3}, 12.0)));
+  EXPECT_TRUE(w.grad().equal(at::full({3}, 9.0)));
+}
+
+}  // namespace
+}  // namespace morphvlm
