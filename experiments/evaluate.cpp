@@ -7,6 +7,7 @@
 #include "experiments/arguments.hpp"
 #include "experiments/evaluate_task.hpp"
 #include "experiments/model_registry.hpp"
+#include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/progress.hpp"
 #include "morphvlm/data/image.hpp"
 #include "morphvlm/data/load_tokenizer.hpp"
@@ -165,6 +166,7 @@ void run(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  keep_freed_memory();
   Arguments arguments;
   const auto rest = experiments::read_arguments(arguments, argc, argv);
   if (!rest.empty() || arguments.model.empty() || arguments.data.empty() || arguments.task.empty()) {

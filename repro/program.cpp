@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "experiments/arguments.hpp"
+#include "morphvlm/core/keep_freed_memory.hpp"
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"
 #include "repro/run_rows.hpp"
@@ -46,6 +47,7 @@ int run(std::span<const char* const> flags, std::string_view only) {
 }  // namespace
 
 int program(int argc, char** argv, std::string_view only) noexcept try {
+  keep_freed_memory();
   const auto words = experiments::joined_arguments(argc, argv);
   std::vector<const char*> flags;
   for (const auto& word : words) flags.push_back(word.c_str());

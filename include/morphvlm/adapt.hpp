@@ -4,4 +4,5 @@
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/adapt/site.hpp"

@@ -11,6 +11,8 @@
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"
+#include "morphvlm/nn/nf4_product.hpp"
 #include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/rope.hpp"
 #include "morphvlm/nn/self_attention.hpp"

@@ -1,8 +1,12 @@
 // Layer 8: optimisation.
 #pragma once
 
+#include "morphvlm/train/cross_entropy.hpp"
 #include "morphvlm/train/dead.hpp"
+#include "morphvlm/train/fit.hpp"
 #include "morphvlm/train/loss.hpp"
+#include "morphvlm/train/meta_kernels.hpp"
 #include "morphvlm/train/optim.hpp"
+#include "morphvlm/train/plan.hpp"
 #include "morphvlm/train/schedule.hpp"
 #include "morphvlm/train/trainer.hpp"

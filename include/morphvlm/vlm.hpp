@@ -5,6 +5,7 @@
 #include "morphvlm/vlm/generate.hpp"
 #include "morphvlm/vlm/generate_config.hpp"
 #include "morphvlm/vlm/presets.hpp"
+#include "morphvlm/vlm/run_recomputed.hpp"
 #include "morphvlm/vlm/sample.hpp"
 #include "morphvlm/vlm/shared_prefix.hpp"
 #include "morphvlm/vlm/trainable.hpp"

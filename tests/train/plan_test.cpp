@@ -56,7 +56,8 @@ Measured measure(const typename Model::Config& config, const PlanSetup& setup, c
 }
 
 void expect_within(double planned, double measured, double tolerance, const std::string& what) {
-  EXPECT_LE(std::abs(planned - measured), tolerance * measured) << what << ": " << planned << " against " << measured;
+  EXPECT_LE(std::abs(planned - measured), tolerance * measured)
+      << what << ": " << planned << " against " << measured;
 }
 
 template <class Policy>
@@ -80,6 +81,10 @@ TEST(Plan, Bf16) { expect_planned<LoRA<Attn>>({.dtype = at::kBFloat16}, kWork); 
 TEST(Plan, Recomputed) { expect_planned<LoRA<Attn>>({.recompute = {.every = 1}}, kWork); }
 TEST(Plan, RecomputedInPartAndBf16) {
   expect_planned<LoRA<Attn>>({.dtype = at::kBFloat16, .recompute = {.every = 2, .layers = 2}}, kWork);
+}
+TEST(Plan, FourBitBase) { expect_planned<Quantized<NF4, LoRA<Attn>>>({.dtype = at::kBFloat16}, kWork); }
+TEST(Plan, EightBitBaseRecomputed) {
+  expect_planned<Quantized<Int8, LoRA<Attn>>>({.recompute = {.every = 1}}, kWork);
 }
 TEST(Plan, PlainLoss) { expect_planned<LoRA<Attn>>({.loss = LossPath::plain}, kWork); }
 TEST(Plan, TrainedPerceiver) { expect_planned<LoRA<Attn>>({.parts = {.perceiver = true}}, kWork); }
@@ -107,7 +112,8 @@ TEST(Plan, AddsUp) {
 TEST(Plan, RecomputingBuysMemoryWithOperations) {
   using Model = TinyVlm<LoRA<Attn>>;
   const auto config = roomy_config<Model>();
-  const Plan plain = plan<Model>(config, {}, kWork), lean = plan<Model>(config, {.recompute = {.every = 1}}, kWork);
+  const Plan plain = plan<Model>(config, {}, kWork),
+             lean = plan<Model>(config, {.recompute = {.every = 1}}, kWork);
   EXPECT_LT(lean.kept_bytes, plain.kept_bytes / 2);
   EXPECT_LT(lean.peak_bytes, plain.peak_bytes);
   EXPECT_GT(lean.backward_flops, plain.backward_flops);
@@ -127,7 +133,8 @@ TEST(Plan, RefusesWhatCannotBe) {
     return testing::message_of([&] { plan<Model>(roomy_config<Model>(), setup, work); });
   };
   EXPECT_THAT(error({}, {.seq = 4, .supervised = 5}), ::testing::HasSubstr("5 supervised tokens do not fit"));
-  EXPECT_THAT(error({.parts = {.adapters = false}}, {}), ::testing::HasSubstr("no parameter of the model is trainable"));
+  EXPECT_THAT(error({.parts = {.adapters = false}}, {}),
+              ::testing::HasSubstr("no parameter of the model is trainable"));
 }
 
 }  // namespace

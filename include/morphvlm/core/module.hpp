@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "morphvlm/core/error.hpp"
 #include "morphvlm/core/reflect.hpp"
 #include "morphvlm/core/tensor.hpp"
 
@@ -138,6 +139,7 @@ std::int64_t set_trainable(M& module, std::string_view pattern, bool trainable) 
   std::int64_t count = 0;
   visit(module, [&](const std::string& name, Tensor& t) {
     if (!matches(name, pattern)) return;
+    expect(!trainable || t.is_floating_point(), name, ": ", describe(t), " cannot be trained");
     t.set_requires_grad(trainable);
     ++count;
   });
@@ -176,12 +178,16 @@ std::int64_t trainable_count(const M& module) {
 }
 
 /// Moves and/or converts the parameters whose name matches `pattern`, keeping which ones are trainable.
+/// Integer tensors are moved and not converted.
 template <class M>
 void convert(M& module, const TensorOptions& options, std::string_view pattern = "*") {
   visit(module, [&](const std::string& name, Tensor& t) {
     if (!matches(name, pattern)) return;
     const bool trainable = t.requires_grad();
-    t = t.detach().to(options).set_requires_grad(trainable);
+    const auto dtype = t.is_floating_point() && options.has_dtype()
+                           ? c10::typeMetaToScalarType(options.dtype())
+                           : t.scalar_type();
+    t = t.detach().to(options.dtype(dtype)).set_requires_grad(trainable);
   });
 }
 

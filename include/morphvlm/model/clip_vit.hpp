@@ -4,7 +4,6 @@
 #pragma once
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
@@ -149,12 +148,24 @@ struct ClipVitModule {
            to_string(pixels.sizes()));
     const auto dtype = pixels.scalar_type();
     const Tensor bias = conv1.bias.defined() ? conv1.bias.to(dtype) : Tensor{};
-    Tensor x = at::conv2d(pixels, conv1.weight.to(dtype), bias, patch_size).flatten(2).transpose(1, 2);
+    Tensor x = at::linear(patches(pixels), conv1.weight.to(dtype).flatten(1), bias);
     const auto places = positional_embedding.size(0) - class_tokens();
     expect(x.size(1) == places, "ClipViT: an image of ", to_string(pixels.sizes()), " makes ", x.size(1),
            " patches, but the model has positions for ", places);
     if (class_tokens() > 0) x = at::cat({class_embedding.to(dtype).expand({x.size(0), 1, -1}), x}, 1);
     return x.add(positional_embedding.to(dtype));
+  }
+
+  /// pixels [n, 3, S, S] -> each patch as one row, row by row of the image: [n, patches, 3 * patch * patch].
+  /// A convolution whose stride is its width is a product with these, and on a CPU costs several times the
+  /// memory.
+  Tensor patches(const Tensor& pixels) const {
+    const auto p = patch_size, high = pixels.size(2) / p, wide = pixels.size(3) / p;
+    const Tensor whole = pixels.slice(2, 0, high * p).slice(3, 0, wide * p);
+    return whole.reshape({pixels.size(0), 3, high, p, wide, p})
+        .permute({0, 2, 4, 1, 3, 5})
+        .flatten(3)
+        .flatten(1, 2);
   }
 
   /// 1 or 0.

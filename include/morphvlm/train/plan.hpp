@@ -4,7 +4,6 @@
 
 #include <ATen/ops/empty.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +12,7 @@
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
+#include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/meta_kernels.hpp"
 #include "morphvlm/train/optim.hpp"
@@ -23,17 +23,17 @@ namespace morphvlm {
 /// What one step reads.
 struct PlanWork {
   std::int64_t batch = 1;
-  std::int64_t seq = 512;           ///< tokens of a row, padding included
-  std::int64_t images = 1;          ///< of a row
-  std::int64_t supervised = 8;      ///< tokens of a row that the loss predicts
-  std::int64_t image_size = 224;    ///< pixels along a side; towers with fixed positions have their own
-  bool cached_latents = false;      ///< the resampler's output comes from a file: tower and resampler do not run
+  std::int64_t seq = 512;         ///< tokens of a row, padding included
+  std::int64_t images = 1;        ///< of a row
+  std::int64_t supervised = 8;    ///< tokens of a row that the loss predicts
+  std::int64_t image_size = 224;  ///< pixels along a side; towers with fixed positions have their own
+  bool cached_latents = false;  ///< the resampler's output comes from a file: tower and resampler do not run
 };
 
 /// How it is trained.
 struct PlanSetup {
-  at::ScalarType dtype = at::kFloat;           ///< of frozen weights and of activations
-  c10::DeviceType device = c10::kCPU;          ///< decides which kernels run, so what they keep
+  at::ScalarType dtype = at::kFloat;   ///< of frozen weights and of activations
+  c10::DeviceType device = c10::kCPU;  ///< decides which kernels run, so what they keep
   Recompute recompute = {};
   TrainableParts parts = {};
   LossPath loss = LossPath::fused;
@@ -49,28 +49,26 @@ struct Plan {
   std::int64_t optimizer_bytes = 0;  ///< AdamW's two moments
   std::int64_t gradient_bytes = 0;   ///< of trained weights
   std::int64_t kept_bytes = 0;       ///< activations alive between forward and backward pass
-  std::int64_t workspace_bytes = 0;  ///< of the matrix library, at most
-  std::int64_t peak_bytes = 0;       ///< the most that lives at once, all of the above and temporaries included
-  double vision_flops = 0;           ///< tower and resampler
-  double forward_flops = 0;          ///< language model, gated blocks and loss
-  double backward_flops = 0;         ///< recomputed activations included
+  std::int64_t peak_bytes = 0;  ///< the most that lives at once, all of the above and temporaries included
+  double vision_flops = 0;      ///< tower and resampler
+  double forward_flops = 0;     ///< language model, gated blocks and loss
+  double backward_flops = 0;    ///< recomputed activations included
 
   double flops() const { return vision_flops + forward_flops + backward_flops; }
 };
 
 namespace detail {
 
-// What oneDNN allocates for one 16-bit product with a frozen weight on a CPU with matrix units: a repacked copy,
-// padded to about twice the size. Measured; other devices and dtypes multiply in place.
+// How many more parameters there are than elements that quantised weights are stored in.
 template <class Model>
-std::int64_t product_workspace(const Model& model, const PlanSetup& setup) {
-  if (setup.device != c10::kCPU || !at::isReducedFloatingType(setup.dtype)) return 0;
-  std::int64_t largest = 0;
-  const auto measure = [&](const std::string&, const Tensor& t) {
-    if (t.dim() == 2) largest = std::max(largest, static_cast<std::int64_t>(t.nbytes()));
-  };
-  visit(model.lang_encoder, measure);
-  return 2 * largest;
+std::int64_t packed_away(const Model& model) {
+  std::int64_t count = 0;
+  visit_modules(model, [&](const std::string&, const auto& node) {
+    if constexpr (PackedProjection<std::remove_cvref_t<decltype(node)>>) {
+      count += node.weight.out * node.weight.in - parameter_count(node.weight);
+    }
+  });
+  return count;
 }
 
 }  // namespace detail
@@ -80,8 +78,9 @@ std::int64_t product_workspace(const Model& model, const PlanSetup& setup) {
 template <class Model>
 std::int64_t keep_frozen_in(Model& model, at::ScalarType dtype) {
   std::int64_t count = 0;
-  visit(model, [&](const std::string&, Tensor& t) {
+  visit(model, [&](const std::string& name, Tensor& t) {
     if (t.requires_grad() || t.scalar_type() == dtype) return;
+    if (!t.is_floating_point() || matches(name, kPackedParts)) return;
     t = t.to(dtype);
     ++count;
   });
@@ -136,7 +135,7 @@ Plan plan(const typename Model::Config& config, const PlanSetup& setup, const Pl
   FlopMeter operations;
   Plan out;
   Model model = trainable_model<Model>(config, setup, c10::Device(c10::kMeta));
-  out.parameters = parameter_count(model);
+  out.parameters = parameter_count(model) + detail::packed_away(model);
   out.trainable = trainable_count(model);
   expect(out.trainable > 0, "plan: no parameter of the model is trainable");
   visit(model, [&](const std::string&, const Tensor& t) {
@@ -154,7 +153,8 @@ Plan plan(const typename Model::Config& config, const PlanSetup& setup, const Pl
   }();
   Tensor latents = at::empty({work.batch, work.images, config.perceiver.latents, dim}, floats);
   if (!work.cached_latents) {
-    latents = model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
+    latents =
+        model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
   }
   out.vision_flops = operations.flops();
   const TextInput text{.ids = at::empty({work.batch, work.seq}, ids),
@@ -169,8 +169,7 @@ Plan plan(const typename Model::Config& config, const PlanSetup& setup, const Pl
   visit(model, [&](const std::string&, const Tensor& t) {
     if (t.grad().defined()) out.gradient_bytes += static_cast<std::int64_t>(t.grad().nbytes());
   });
-  out.workspace_bytes = detail::product_workspace(model, setup);
-  out.peak_bytes = memory.use().peak + out.workspace_bytes;
+  out.peak_bytes = memory.use().peak;
   return out;
 }
 

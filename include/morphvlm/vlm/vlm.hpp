@@ -11,6 +11,7 @@
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/roles.hpp"
+#include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/vlm/run_recomputed.hpp"
 
 namespace morphvlm {
@@ -129,7 +130,8 @@ struct VLM {
       return lang_encoder.layers(h, context, text_cache, see, first, last);
     };
     const LayerRange all{skip ? first_gated_layer() : 0, L::layer_count(config.language)};
-    if (cache || !at::GradMode::is_enabled() || recompute.every <= 0) return run(x, state.media, all.first, all.last);
+    if (cache || !at::GradMode::is_enabled() || recompute.every <= 0)
+      return run(x, state.media, all.first, all.last);
     return run_recomputed(*this, x, state.media, all, run);
   }
 

@@ -1,0 +1,103 @@
+// Tokens a second of decoding, beside the bytes that have to be read for each and how fast this machine
+// reads. Cases named full/ need 10 GiB.
+#include <benchmark/benchmark.h>
+
+#include "benchmarks/step.hpp"
+
+namespace {
+
+using namespace morphvlm;
+using namespace morphvlm::benchmarks;
+
+constexpr std::int64_t kPrompt = 28, kNew = 24;
+
+// Bytes a second of a product of one row with matrices far larger than any cache: what a decoder can hope
+// for.
+double read_speed() {
+  constexpr std::int64_t kIn = 4096, kOut = 4096, kMatrices = 24;
+  std::vector<Tensor> weights;
+  for (std::int64_t i = 0; i < kMatrices; ++i) weights.push_back(at::full({kOut, kIn}, 0.01, at::kFloat));
+  const Tensor x = at::full({1, kIn}, 0.01, at::kFloat);
+  double best = 0;
+  for (int i = 0; i < 3; ++i) {
+    const double start = now();
+    for (const auto& w : weights) benchmark::DoNotOptimize(at::linear(x, w));
+    best = std::max(best, static_cast<double>(kIn * kOut * kMatrices * 4) / (now() - start));
+  }
+  return best;
+}
+
+// Bytes of weights that one token reads: the language model and the gated blocks, but one row of the
+// embedding.
+template <class Model>
+std::int64_t bytes_of_token(const Model& model) {
+  std::int64_t bytes = 0;
+  const auto add = [&](const std::string& name, const Tensor& t) {
+    if (!matches(name, "*embed_tokens.weight")) bytes += static_cast<std::int64_t>(t.nbytes());
+  };
+  visit(model.lang_encoder, add);
+  visit(model.gated_cross_attn, add);
+  const Tensor& head = model.lang_encoder.head();
+  return model.lang_encoder.lm_head.weight.defined() ? bytes
+                                                     : bytes + static_cast<std::int64_t>(head.nbytes());
+}
+
+template <AdapterPolicy P>
+void run(benchmark::State& state, LlamaConfig language, at::ScalarType dtype, std::int64_t beams) {
+  using Model = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
+  at::NoGradGuard no_grad;
+  language.vocab_size = 32000;
+  const PlanWork work{.seq = kPrompt, .supervised = 1};
+  auto config = presets::flamingo<Model>(language);
+  auto training = Training<Model>::make(config, {.dtype = dtype, .parts = {.adapters = false}}, work);
+  const Tensor latents = training.see();
+  const auto seconds = [&](std::int64_t tokens) {
+    const double start = now();
+    const GenerateConfig how{.max_new_tokens = tokens,
+                             .eos_token_id = config.eoc_token_id,
+                             .min_new_tokens = tokens,
+                             .num_beams = beams};
+    generate(training.model, training.text, latents, how);
+    return now() - start;
+  };
+  seconds(2);
+  double spent = 0;
+  std::int64_t tokens = 0;
+  for (auto iteration : state) {
+    const double prompt = seconds(1), all = seconds(kNew + 1);
+    state.SetIterationTime(all - prompt);
+    spent += all - prompt;
+    tokens += kNew;
+  }
+  const double rate = static_cast<double>(tokens) / spent;
+  const auto bytes = static_cast<double>(bytes_of_token(training.model));
+  const double machine = read_speed();
+  state.counters["tokens/s"] = rate;
+  state.counters["GB/token"] = bytes / 1e9;
+  state.counters["GB/s"] = rate * bytes / 1e9;
+  state.counters["read_GB/s"] = machine / 1e9;
+  state.counters["floor_tokens/s"] = machine / bytes;
+}
+
+template <AdapterPolicy P = NoAdapter>
+void add(const std::string& name, const LlamaConfig& language, at::ScalarType dtype, std::int64_t beams = 1) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { run<P>(state, language, dtype, beams); })
+      ->Unit(benchmark::kSecond)
+      ->UseManualTime()
+      ->Iterations(2);
+}
+
+[[maybe_unused]] const bool kRegistered = [] {
+  keep_freed_memory();
+  add("smollm2/fp32", presets::smollm2_135m, at::kFloat);
+  add("smollm2/bf16", presets::smollm2_135m, at::kBFloat16);
+  add("smollm2/bf16/beams3", presets::smollm2_135m, at::kBFloat16, 3);
+  add<Quantized<NF4>>("smollm2/nf4", presets::smollm2_135m, at::kBFloat16);
+  add("full/open_llama_3b/bf16", presets::open_llama_3b, at::kBFloat16);
+  add("full/open_llama_3b/bf16/beams3", presets::open_llama_3b, at::kBFloat16, 3);
+  add<Quantized<NF4>>("full/open_llama_3b/nf4", presets::open_llama_3b, at::kBFloat16);
+  return true;
+}();
+
+}  // namespace

@@ -1,0 +1,81 @@
+// One training step and greedy decoding, for the comparison with the Python peer: the arguments and the JSON
+// line of benchmarks/peer_step.py.
+#include <algorithm>
+#include <iostream>
+#include <vector>
+
+#include "benchmarks/step.hpp"
+#include "experiments/arguments.hpp"
+#include "morphvlm/core/json.hpp"
+
+namespace {
+
+using namespace morphvlm;
+using namespace morphvlm::benchmarks;
+using Model = VLM<ClipViT, Perceiver, OpenLLaMA, LoRA<Attn>>;
+
+struct Arguments {
+  std::string lm = "smollm2_135m";
+  std::string dtype = "fp32";
+  std::int64_t batch = 8;
+  std::int64_t seq = 32;
+  std::int64_t steps = 2;
+  std::int64_t generate = 0;
+  bool cached_latents = false;
+};
+
+double seconds_of_decoding(const Training<Model>& t, std::int64_t tokens) {
+  const double start = now();
+  const GenerateConfig how{
+      .max_new_tokens = tokens, .eos_token_id = t.model.config.eoc_token_id, .min_new_tokens = tokens};
+  at::NoGradGuard no_grad;
+  const TextInput first{.ids = t.text.ids.slice(0, 0, 1),
+                        .attention_mask = t.text.attention_mask.slice(0, 0, 1)};
+  generate(t.model, first, t.see().slice(0, 0, 1), how);
+  return now() - start;
+}
+
+void run(const Arguments& a) {
+  expect(a.lm == "smollm2_135m" || a.lm == "open_llama_3b", "--lm: expected smollm2_135m or open_llama_3b");
+  auto language = a.lm == "open_llama_3b" ? presets::open_llama_3b : presets::smollm2_135m;
+  language.vocab_size = 32000;
+  language.tie_word_embeddings = false;
+  const PlanSetup setup{.dtype = a.dtype == "bf16" ? at::kBFloat16 : at::kFloat};
+  auto t = Training<Model>::make(
+      presets::flamingo<Model>(language), setup,
+      {.batch = a.batch, .seq = a.seq, .images = 1, .supervised = 4, .cached_latents = a.cached_latents});
+  std::vector<double> seconds;
+  for (std::int64_t i = 0; i <= a.steps; ++i) {
+    const double start = now();
+    t.step();
+    seconds.push_back(now() - start);
+  }
+  seconds.erase(seconds.begin());  // a warm-up
+  std::sort(seconds.begin(), seconds.end());
+  Json out{{"trainable", trainable_count(t.model)},
+           {"step_s", seconds[seconds.size() / 2]},
+           {"peak_rss_gib", static_cast<double>(peak_resident()) / 0x1p30}};
+  if (a.generate > 2) {
+    const double few = seconds_of_decoding(t, 2), all = seconds_of_decoding(t, a.generate);
+    out["tokens_per_s"] = static_cast<double>(a.generate - 2) / (all - few);
+  }
+  std::cout << out.dump() << '\n';
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  keep_freed_memory();
+  Arguments arguments;
+  if (!experiments::read_arguments(arguments, argc, argv).empty()) {
+    std::cerr
+        << "usage: peer_step [--lm smollm2_135m|open_llama_3b] [--dtype fp32|bf16] [--batch 8] [--seq 32]\n"
+           "                 [--steps 2] [--generate 0] [--cached_latents=true]\n";
+    return 2;
+  }
+  run(arguments);
+  return 0;
+} catch (const std::exception& e) {
+  std::cerr << "peer_step: " << e.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,245 @@
+// Benchmark results as a page: performance_page RAW_FOLDER takes Google Benchmark's JSON files in, keeps
+// their numbers with commit, machine and date in benchmarks/results, and writes docs/performance.md and its
+// charts.
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "morphvlm/core/format.hpp"
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/report/bars.hpp"
+#include "morphvlm/report/machine.hpp"
+#include "morphvlm/report/table.hpp"
+
+namespace {
+
+using namespace morphvlm;
+namespace fs = std::filesystem;
+
+const fs::path kSource = MORPHVLM_SOURCE_DIR;
+
+// One line of a benchmark: its name without Google Benchmark's suffixes, and its numbers.
+struct Entry {
+  std::string name;
+  std::map<std::string, double> values = {};
+
+  double operator[](const std::string& key) const {
+    const auto it = values.find(key);
+    return it == values.end() ? std::nan("") : it->second;
+  }
+};
+
+std::string plain_name(const std::string& name) {
+  return name.substr(0, std::min(name.find("/iterations:"), name.find("/manual_time")));
+}
+
+// Entries of a raw file, or of a kept one.
+std::vector<Entry> read_entries(const fs::path& file) {
+  std::vector<Entry> out;
+  const Json all = read_json(file);
+  for (const Json& run : json_get<Json>(all, "benchmarks", file.string())) {
+    if (run.contains("error_occurred")) continue;
+    Entry e{.name = plain_name(json_get<std::string>(run, "name", file.string()))};
+    for (const auto& [key, value] : run.items()) {
+      if (value.is_number()) e.values[key] = value.get<double>();
+    }
+    out.push_back(std::move(e));
+  }
+  return out;
+}
+
+// What is kept of a raw file: nothing that names a machine's folders or its host.
+void keep(const fs::path& raw, const fs::path& kept) {
+  Json entries = Json::array();
+  for (const auto& e : read_entries(raw)) {
+    Json one{{"name", e.name}};
+    for (const auto& [key, value] : e.values) {
+      if (key != "family_index" && key != "per_family_instance_index" && key != "repetition_index" &&
+          key != "threads" && key != "repetitions")
+        one[key] = value;
+    }
+    entries.push_back(one);
+  }
+  const Machine machine = this_machine();
+  const Json all{{"commit", git_commit(kSource)}, {"date", utc_now()},      {"cpu", machine.cpu},
+                 {"cores", machine.cores},        {"torch", machine.torch}, {"benchmarks", entries}};
+  write_file(kept, all.dump(1) + '\n');
+}
+
+std::string provenance(const fs::path& file) {
+  const Json all = read_json(file);
+  const auto text = [&](const char* key) { return json_get<std::string>(all, key, file.string()); };
+  return "Commit " + text("commit").substr(0, 12) + ", " + text("date").substr(0, 10) + ", " + text("cpu") +
+         ", " + std::to_string(json_get<int>(all, "cores", file.string())) + " cores, LibTorch " +
+         text("torch") + ".";
+}
+
+std::string chart(const std::string& name, const BarPlot& plot) {
+  fs::create_directories(kSource / "docs/performance");
+  write_file(kSource / "docs/performance" / (name + ".svg"), to_svg(plot));
+  return "\n![" + plot.title + "](performance/" + name + ".svg)\n\n";
+}
+
+std::string step_section(const fs::path& file) {
+  Table table{.columns = {"case", "s", "floor s", "TFLOP", "GFLOP/s", "one product, GFLOP/s", "page faults"}};
+  BarPlot plot{.title = "Seconds of a training step, LoRA<Attn>",
+               .y_label = "s",
+               .series = {{"a step"}, {"its products at the machine's best"}},
+               .digits = 2,
+               .width = 760};
+  for (const auto& e : read_entries(file)) {
+    const double seconds = e["TFLOP"] * 1e12 / e["FLOP/s"];
+    table.rows.push_back({e.name, fixed(seconds, 2), fixed(e["floor_s"], 2), fixed(e["TFLOP"], 3),
+                          fixed(e["FLOP/s"] / 1e9, 0), fixed(e["floor_FLOP/s"] / 1e9, 0),
+                          fixed(e["page_faults"], 0)});
+    if (!e.name.ends_with("/LoRA<Attn>")) continue;
+    auto label = e.name.substr(0, e.name.rfind('/'));
+    std::ranges::replace(label, '/', ' ');
+    std::ranges::replace(label, '_', ' ');
+    plot.groups.push_back(label);
+    plot.series[0].values.push_back(seconds);
+    plot.series[1].values.push_back(e["floor_s"]);
+  }
+  table.notes = {
+      "Batch 8 of 32 tokens and an image each (SmolLM2-135M), 2 of 64 (full/: OpenLLaMA-3B), ViT-L/14, LoRA "
+      "of "
+      "rank 16. The floor is what the step's operations take at the rate of one product of the batch with "
+      "the "
+      "model's widest matrix, measured in the same process; that matrix stays in the cache, the model's do "
+      "not."};
+  return "## A training step\n" + provenance(file) + chart("step", plot) + to_markdown(table);
+}
+
+std::string memory_section(const fs::path& file) {
+  Table table{
+      .columns = {"case", "trained", "kept MiB", "planned peak MiB", "measured MiB", "planned / measured"}};
+  BarPlot plot{.title = "Peak of a step, SmolLM2 in bf16",
+               .y_label = "MiB",
+               .series = {{"planned"}, {"measured"}},
+               .digits = 0,
+               .width = 760};
+  for (const auto& e : read_entries(file)) {
+    const bool measured = std::isfinite(e["measured_MiB"]);
+    table.rows.push_back({e.name, with_commas(std::llround(e["trainable"])), fixed(e["kept_MiB"], 0),
+                          fixed(e["plan_MiB"], 0), measured ? fixed(e["measured_MiB"], 0) : "not measured",
+                          measured ? fixed(e["plan/measured"], 3) : ""});
+    if (!e.name.starts_with("smollm2/bf16/")) continue;
+    auto label = e.name.substr(std::string("smollm2/bf16/").size());
+    std::ranges::replace(label, '/', ' ');
+    plot.groups.push_back(label);
+    plot.series[0].values.push_back(e["plan_MiB"]);
+    plot.series[1].values.push_back(e["measured_MiB"]);
+  }
+  table.notes = {
+      "Measured by LibTorch's allocator, weights included. Rows named plan/ are what a card would need, by "
+      "the "
+      "plan alone: no card was there to measure."};
+  return "## Memory\n" + provenance(file) + chart("memory", plot) + to_markdown(table);
+}
+
+std::string decode_section(const fs::path& file) {
+  Table table{
+      .columns = {"case", "tokens/s", "GB a token", "GB/s", "one row's product, GB/s", "tokens/s at that"}};
+  BarPlot plot{.title = "Decoding",
+               .y_label = "tokens/s",
+               .series = {{"here"}, {"at the rate of one row's product"}},
+               .width = 760};
+  for (const auto& e : read_entries(file)) {
+    table.rows.push_back({e.name, fixed(e["tokens/s"], 1), fixed(e["GB/token"], 3), fixed(e["GB/s"], 1),
+                          fixed(e["read_GB/s"], 1), fixed(e["floor_tokens/s"], 1)});
+    auto label = e.name;
+    std::ranges::replace(label, '/', ' ');
+    std::ranges::replace(label, '_', ' ');
+    plot.groups.push_back(label);
+    plot.series[0].values.push_back(e["tokens/s"]);
+    plot.series[1].values.push_back(e["floor_tokens/s"]);
+  }
+  return "## Decoding\n" + provenance(file) + chart("decode", plot) + to_markdown(table);
+}
+
+double median(std::vector<double> v) {
+  std::ranges::sort(v);
+  return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
+}
+
+std::string peer_section(const fs::path& file) {
+  Table table{.columns = {"work", "", "here", "OpenFlamingo + PEFT", "ratio"},
+              .align = {Align::left, Align::left, Align::right, Align::right, Align::right}};
+  std::string last;
+  for (const Json& entry : read_json(file)) {
+    std::string work;
+    for (const Json& word : entry.at("arguments"))
+      work += (work.empty() ? "" : " ") + word.get<std::string>();
+    const auto of = [&](const char* side, const char* key) {
+      std::vector<double> values;
+      for (const Json& run : entry.at("runs").at(side)) values.push_back(run.at(key).get<double>());
+      return median(std::move(values));
+    };
+    struct Quantity {
+      const char *key, *name;
+      bool is_rate;
+    };
+    for (const auto& [key, name, is_rate] :
+         {Quantity{"step_s", "s a step", false}, Quantity{"peak_rss_gib", "GiB resident at most", false},
+          Quantity{"tokens_per_s", "tokens/s decoding", true}}) {
+      if (!entry.at("runs").at("peer").at(0).contains(key)) continue;
+      const double ours = of("morphvlm", key), theirs = of("peer", key);
+      table.rows.push_back({work, name, fixed(ours, 2), fixed(theirs, 2),
+                            fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
+    }
+    last = "Medians of " + std::to_string(entry.at("runs").at("peer").size()) +
+           " alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) + ", " +
+           entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
+           std::to_string(entry.at("cores").get<int>()) + " cores.";
+  }
+  return "## Beside the Python stack\n" + last +
+         " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
+         "every four "
+         "layers, one image a row, four supervised tokens.\n\n" +
+         to_markdown(table);
+}
+
+void write_page(const fs::path& raw) {
+  const fs::path results = kSource / "benchmarks/results";
+  fs::create_directories(results);
+  for (const auto* const name : {"adapter_speed.json", "adapter_memory.json", "decode.json"}) {
+    if (!raw.empty() && fs::exists(raw / name)) keep(raw / name, results / name);
+  }
+  std::string page =
+      "# Performance\n"
+      "Written by `./morph bench --record` from benchmarks/results; never edited. Numbers hold for the "
+      "machine named "
+      "above each table, ratios carry further. What was not measured is not here: there is no CUDA row "
+      "yet.\n\n";
+  const auto add = [&](const char* name, std::string (*section)(const fs::path&)) {
+    if (fs::exists(results / name)) page += section(results / name) + '\n';
+  };
+  add("peer.json", peer_section);
+  add("adapter_speed.json", step_section);
+  add("adapter_memory.json", memory_section);
+  add("decode.json", decode_section);
+  page +=
+      "## Running it\n"
+      "`./morph bench` runs the quick cases, `--full` those that need 10 GiB, `--record` keeps the results "
+      "of all and "
+      "writes this page. `./morph bench --peer PYTHON --lm open_llama_3b --dtype bf16 --batch 2 --seq 64` "
+      "runs a step "
+      "here and in Python in turn; that Python needs open_flamingo 2.0.1, peft, open_clip_torch and "
+      "transformers. "
+      "`--record benchmarks/results/peer.json` after it keeps the result.\n";
+  write_file(kSource / "docs/performance.md", page);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  write_page(argc > 1 ? argv[1] : "");
+  return 0;
+} catch (const std::exception& e) {
+  std::cerr << "performance_page: " << e.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,109 @@
+// One training step as the benchmarks run it, and the machine's own limit beside it.
+#pragma once
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/tensor.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <utility>
+
+#include "morphvlm/adapt.hpp"
+#include "morphvlm/core/keep_freed_memory.hpp"
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/model.hpp"
+#include "morphvlm/train/plan.hpp"
+#include "morphvlm/vlm.hpp"
+
+namespace morphvlm::benchmarks {
+
+/// Seconds since some fixed time.
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Pages that this process had to be given so far.
+inline std::int64_t page_faults() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+/// The most memory that this process had resident so far, in bytes.
+inline std::int64_t peak_resident() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+/// FLOP/s of a product [rows, in] x [in, out] in `dtype`, best of a few: the floor of what a step can take.
+inline double product_speed(std::int64_t rows, std::int64_t in, std::int64_t out, at::ScalarType dtype) {
+  const Tensor x = at::full({rows, in}, 0.01, dtype), w = at::full({out, in}, 0.01, dtype);
+  double best = 0;
+  for (int i = 0; i < 4; ++i) {
+    const double start = now();
+    at::linear(x, w);
+    best = std::max(best, 2.0 * static_cast<double>(rows * in * out) / (now() - start));
+  }
+  return best;
+}
+
+/// A model in training with the data of one batch: random weights, an image first in each row, an answer
+/// last.
+template <class Model>
+struct Training {
+  PlanWork work;
+  PlanSetup setup;
+  Model model;
+  AdamW optimizer;
+  Tensor pixels, latents;
+  TextInput text;
+  Tensor positions, wanted;
+
+  static Training make(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+    Training t{.work = work,
+               .setup = setup,
+               .model = trainable_model<Model>(config, setup, c10::Device(setup.device), make_generator(1))};
+    at::NoGradGuard no_grad;
+    visit(t.model, [](const std::string& name, Tensor& p) {
+      if (matches(name, kGates)) p.fill_(0.5);  // shut gates would spare the backward pass half of its work
+    });
+    t.optimizer = AdamW::over(t.model, {});
+    const auto side = config.vision.image_size;
+    t.pixels = at::full({work.batch, work.images, 3, side, side}, 0.1, setup.dtype);
+    Tensor ids = at::randint(3, config.language.vocab_size - 2, {work.batch, work.seq}, make_generator(2),
+                             TensorOptions(at::kLong));
+    ids.slice(1, 0, work.images).fill_(config.media_token_id);
+    t.text = {.ids = ids, .attention_mask = at::ones({work.batch, work.seq}, at::kLong)};
+    std::vector<std::int64_t> places;
+    for (std::int64_t row = 0; row < work.batch; ++row) {
+      for (auto i = work.seq - work.supervised; i < work.seq; ++i) places.push_back(row * work.seq + i - 1);
+    }
+    t.positions = at::tensor(places, at::kLong);
+    t.wanted = ids.flatten().index_select(0, t.positions.add(1));
+    if (work.cached_latents) t.latents = t.model.resample(t.model.encode_vision(t.pixels));
+    return t;
+  }
+
+  /// What comes before the language model.
+  Tensor see() const { return work.cached_latents ? latents : model.resample(model.encode_vision(pixels)); }
+
+  /// The loss, ready for its backward pass.
+  Tensor forward() const { return planned_loss(model, text, see(), positions, wanted, setup.loss); }
+
+  /// One optimizer step.
+  double step() {
+    optimizer.zero_grad();
+    const Tensor loss = forward();
+    backward(loss);
+    optimizer.step(1e-4);
+    return loss.template item<double>();
+  }
+};
+
+}  // namespace morphvlm::benchmarks

@@ -1,0 +1,113 @@
+// What a training step costs, before anything is bought (docs/plan.md).
+#include <iostream>
+
+#include "experiments/arguments.hpp"
+#include "experiments/plan_text.hpp"
+#include "morphvlm/core/json.hpp"
+
+namespace {
+
+using namespace morphvlm;
+
+struct Arguments {
+  std::string model = "open_llama_3b";
+  std::string adapter = "LoRA<Attn>";
+  std::string base = "plain";
+  std::int64_t rank = 16;
+  std::int64_t every = 4;
+  std::int64_t batch = 1;
+  std::int64_t seq = 512;
+  std::int64_t images = 1;
+  std::int64_t supervised = 8;
+  std::string dtype = "bf16";
+  std::string device = "cuda";
+  std::string memory;
+  std::string reserve = "600MiB";
+  double throughput = 0;
+  std::int64_t recompute = 0;
+  bool cached_latents = false;
+  bool plain_loss = false;
+  bool json = false;
+};
+
+constexpr const char* kUsage =
+    "usage: plan [--model NAME] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--rank 16] [--every 4] [--batch "
+    "1]\n"
+    "            [--seq 512] [--images 1] [--supervised 8] [--dtype bf16|fp32] [--device cuda|cpu] [--memory "
+    "12GB]\n"
+    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] [--cached_latents=true]\n"
+    "            [--plain_loss=true] [--json=true]\n"
+    "models:   ";
+
+PlanSetup setup_of(const Arguments& a) {
+  expect(a.dtype == "bf16" || a.dtype == "fp32", "--dtype: expected bf16 or fp32, found ", a.dtype);
+  expect(a.device == "cuda" || a.device == "cpu", "--device: expected cuda or cpu, found ", a.device);
+  return {.dtype = a.dtype == "bf16" ? at::kBFloat16 : at::kFloat,
+          .device = a.device == "cuda" ? c10::kCUDA : c10::kCPU,
+          .recompute = {.every = a.recompute > 0 ? 1 : 0, .layers = a.recompute},
+          .loss = a.plain_loss ? LossPath::plain : LossPath::fused};
+}
+
+// Whether it fits the memory, and what would.
+void print_fit(const Arguments& a, const experiments::PlannedModel& asked, const PlanSetup& setup,
+               const PlanWork& work, const Plan& plan) {
+  const auto total = experiments::parse_bytes(a.memory), reserve = experiments::parse_bytes(a.reserve);
+  const auto ways_of = [&](const experiments::PlannedModel& one) {
+    const auto model = experiments::plannable(one);
+    return ways_to_fit(model.plan, setup, work, model.layers, total - reserve);
+  };
+  std::cout << "\nin " << format_bytes(total) << ", of which " << format_bytes(reserve)
+            << " are left to the process and its libraries: "
+            << experiments::fit_text(ways_of(asked), plan, total - reserve);
+  const bool fits = plan.peak_bytes <= total - reserve;
+  if (fits || asked.base != "plain" || asked.adapter != experiments::planned_adapters().front()) return;
+  auto packed = asked;
+  packed.base = "nf4";
+  const auto ways = ways_of(packed);
+  std::cout << "with --base nf4:\n" << (ways.empty() ? "  not either\n" : experiments::ways_text(ways));
+}
+
+void print(const Arguments& a) {
+  const experiments::PlannedModel asked{
+      .model = a.model, .adapter = a.adapter, .base = a.base, .every = a.every, .lora = {.rank = a.rank}};
+  const auto model = experiments::plannable(asked);
+  const PlanSetup setup = setup_of(a);
+  const PlanWork work{.batch = a.batch,
+                      .seq = a.seq,
+                      .images = a.images,
+                      .supervised = a.supervised,
+                      .cached_latents = a.cached_latents};
+  const Plan plan = model.plan(setup, work);
+  if (a.json) {
+    std::cout << to_json(plan).dump(2) << '\n';
+    return;
+  }
+  std::cout << model.type << ", " << a.model << ", " << a.dtype << " on " << a.device << "\n\n"
+            << experiments::plan_text(plan);
+  if (a.throughput > 0) {
+    std::cout << experiments::plan_row("time of a step",
+                                       format_duration(plan.flops() / (a.throughput * 1e12)),
+                                       "at " + fixed(a.throughput, 1) + " TFLOP/s");
+  }
+  if (!a.memory.empty()) print_fit(a, asked, setup, work, plan);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Arguments arguments;
+  const auto rest = experiments::read_arguments(arguments, argc, argv);
+  if (!rest.empty()) {
+    std::cerr << kUsage;
+    for (const auto& name : experiments::planned_models()) std::cerr << name << ' ';
+    std::cerr << "\nadapters: ";
+    for (const auto& name : experiments::planned_adapters()) std::cerr << name << "  ";
+    std::cerr << '\n';
+    return 2;
+  }
+  print(arguments);
+  return 0;
+} catch (const std::exception& e) {
+  std::cerr << "plan: " << e.what() << '\n';
+  return 1;
+}

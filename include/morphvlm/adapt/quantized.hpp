@@ -1,0 +1,244 @@
+// Frozen weights in 4 or 8 bits, as a property of the type: Quantized<NF4, LoRA<Attn>> (QLoRA, Dettmers et
+// al. 2023).
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/searchsorted.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/core/error.hpp"
+
+namespace morphvlm {
+
+/// Name pattern of what a quantised weight is stored as; its dtypes are part of the format.
+inline constexpr std::string_view kPackedParts = "*.weight.*";
+
+namespace detail {
+
+// NormalFloat's 16 levels, as bitsandbytes has them.
+inline constexpr std::array<float, 16> kNf4Levels{-1.0F,
+                                                  -0.6961928009986877F,
+                                                  -0.5250730514526367F,
+                                                  -0.39491748809814453F,
+                                                  -0.28444138169288635F,
+                                                  -0.18477343022823334F,
+                                                  -0.09105003625154495F,
+                                                  0.0F,
+                                                  0.07958029955625534F,
+                                                  0.16093020141124725F,
+                                                  0.24611230194568634F,
+                                                  0.33791524171829224F,
+                                                  0.44070982933044434F,
+                                                  0.5626170039176941F,
+                                                  0.7229568362236023F,
+                                                  1.0F};
+
+// The 256 levels of the 8-bit code that scales are kept in: for each power of ten below 1, twice as many
+// values as for the one before it (Dettmers 2015). float32 arithmetic throughout, as the reference's.
+inline Tensor dynamic_levels() {
+  constexpr int kExponents = 7;
+  std::vector<Tensor> parts{at::tensor({0.0F, 1.0F})};
+  for (int i = 0; i < kExponents; ++i) {
+    const Tensor edges = at::linspace(0.1, 1, (1 << i) + 1, at::kFloat);
+    const Tensor middles =
+        edges.slice(0, 0, -1).add(edges.slice(0, 1)).div(2).mul(std::pow(10.0, i - kExponents + 1));
+    parts.push_back(middles);
+    parts.push_back(middles.neg());
+  }
+  return std::get<0>(at::cat(parts).sort());
+}
+
+inline const Tensor& shared_dynamic_levels() {
+  static const Tensor kLevels = dynamic_levels();
+  return kLevels;
+}
+
+inline Tensor nf4_levels() { return at::tensor(at::ArrayRef<float>(kNf4Levels.data(), kNf4Levels.size())); }
+
+// Codes (int64) of the levels nearest to `x` in [-1, 1]; ties go up.
+inline Tensor nearest_level(const Tensor& x, const Tensor& levels) {
+  const Tensor edges = levels.slice(0, 1).add(levels.slice(0, 0, -1)).div(2);
+  return at::searchsorted(edges, x.contiguous(), false, true);
+}
+
+// Rows of `width` values, the last one filled up with zeros.
+inline Tensor in_blocks(const Tensor& flat, std::int64_t width) {
+  const auto blocks = (flat.numel() + width - 1) / width;
+  Tensor out = at::zeros({blocks * width}, flat.options());
+  out.slice(0, 0, flat.numel()).copy_(flat);
+  return out.view({blocks, width});
+}
+
+}  // namespace detail
+
+/// 4-bit NormalFloat with double quantisation: blocks of 64 weights share a scale, blocks of 256 scales share
+/// another. 4.127 bits a weight. bitsandbytes equivalent: `Linear4bit(quant_type="nf4",
+/// compress_statistics=True)`, whose dequantised values are these to the last bit.
+struct NF4 {
+  static constexpr std::string_view name = "NF4";
+  static constexpr std::int64_t block = 64, nested_block = 256;
+
+  /// What is stored of a weight.
+  struct Packed {
+    Tensor codes = {};          ///< uint8 [out * in / 2], the earlier of two weights in the high bits
+    Tensor absmax = {};         ///< uint8 [blocks], 8-bit codes of the scales less their mean
+    Tensor nested_absmax = {};  ///< float [blocks / 256]
+    Tensor offset = {};         ///< float [], the scales' mean
+    std::int64_t out = 0, in = 0;
+  };
+
+  /// Shapes alone, on the device of `options`.
+  static Packed empty(std::int64_t out, std::int64_t in, const TensorOptions& options) {
+    expect(in % 2 == 0, "NF4: rows must have an even number of weights, found ", in);
+    const auto blocks = (out * in + block - 1) / block;
+    const auto bytes = options.dtype(at::kByte), floats = options.dtype(at::kFloat);
+    return {.codes = at::empty({out * in / 2}, bytes),
+            .absmax = at::empty({blocks}, bytes),
+            .nested_absmax = at::empty({(blocks + nested_block - 1) / nested_block}, floats),
+            .offset = at::empty({}, floats),
+            .out = out,
+            .in = in};
+  }
+
+  /// Quantises weight [out, in].
+  static Packed pack(const Tensor& weight) {
+    const auto out = weight.size(0), in = weight.size(1);
+    Packed p = empty(out, in, weight.options());
+    const Tensor rows = detail::in_blocks(weight.detach().to(at::kFloat).flatten(), block);
+    Tensor scale = std::get<0>(rows.abs().max(1));
+    const Tensor levels = detail::nf4_levels().to(weight.device());
+    // A block of zeros has scale 0: its codes are those of 0.
+    const Tensor codes = detail::nearest_level(rows.div(scale.clamp_min(1e-38).unsqueeze(1)), levels)
+                             .flatten()
+                             .slice(0, 0, out * in);
+    const Tensor pairs = codes.view({-1, 2}).to(at::kByte);
+    p.codes = pairs.select(1, 0).mul(16).add(pairs.select(1, 1)).contiguous();
+    p.offset = scale.mean();
+    const auto blocks = scale.numel();
+    const Tensor nested = detail::in_blocks(scale.sub(p.offset), nested_block);
+    p.nested_absmax = std::get<0>(nested.abs().max(1));
+    const Tensor dynamic = detail::shared_dynamic_levels().to(weight.device());
+    p.absmax = detail::nearest_level(nested.div(p.nested_absmax.clamp_min(1e-38).unsqueeze(1)), dynamic)
+                   .flatten()
+                   .slice(0, 0, blocks)
+                   .to(at::kByte)
+                   .contiguous();
+    return p;
+  }
+
+  /// The scale of each block, float [blocks].
+  static Tensor scales(const Packed& p) {
+    const Tensor dynamic = detail::shared_dynamic_levels().to(p.codes.device());
+    const Tensor nested = dynamic.index_select(0, p.absmax.to(at::kInt));
+    const Tensor outer = p.nested_absmax.repeat_interleave(nested_block).slice(0, 0, nested.numel());
+    return nested.mul(outer).add(p.offset);
+  }
+
+  /// The weight that `p` stands for, [out, in] in `dtype`.
+  static Tensor unpack(const Packed& p, at::ScalarType dtype) {
+    const Tensor scale = scales(p);
+    if (p.codes.is_cpu() && dtype == at::kFloat) return expand<float>(p, scale, dtype);
+    if (p.codes.is_cpu() && dtype == at::kBFloat16) return expand<c10::BFloat16>(p, scale, dtype);
+    const Tensor levels = detail::nf4_levels().to(p.codes.device());
+    // Both weights of a byte are looked up at once.
+    const Tensor pairs = at::stack({levels.repeat_interleave(16), levels.repeat({16})}, 1);
+    const Tensor values = at::embedding(pairs, p.codes.to(at::kInt)).flatten();
+    const Tensor each = scale.repeat_interleave(block).slice(0, 0, values.numel());
+    return values.mul(each).to(dtype).view({p.out, p.in});
+  }
+
+ private:
+  template <class T>
+  static Tensor expand(const Packed& p, const Tensor& scale, at::ScalarType dtype) {
+    Tensor weight = at::empty({p.out, p.in}, p.codes.options().dtype(dtype));
+    const auto* const codes = p.codes.const_data_ptr<std::uint8_t>();
+    const auto* const scales = scale.const_data_ptr<float>();
+    auto* const values = weight.mutable_data_ptr<T>();
+    const auto bytes = p.codes.numel();
+    at::parallel_for(0, scale.numel(), 256, [&](std::int64_t first, std::int64_t last) {
+      for (auto b = first; b < last; ++b) {
+        std::array<T, 16> level;
+        for (std::size_t i = 0; i < level.size(); ++i)
+          level[i] = static_cast<T>(detail::kNf4Levels[i] * scales[b]);
+        const auto end = std::min(bytes, (b + 1) * (block / 2));
+        for (auto i = b * (block / 2); i < end; ++i) {
+          values[2 * i] = level[codes[i] >> 4];
+          values[2 * i + 1] = level[codes[i] & 15];
+        }
+      }
+    });
+    return weight;
+  }
+};
+
+/// 8-bit integers with one scale a row: weight = codes * absmax / 127.
+struct Int8 {
+  static constexpr std::string_view name = "Int8";
+
+  struct Packed {
+    Tensor codes = {};   ///< int8 [out, in]
+    Tensor absmax = {};  ///< float [out]
+    std::int64_t out = 0, in = 0;
+  };
+
+  static Packed empty(std::int64_t out, std::int64_t in, const TensorOptions& options) {
+    return {.codes = at::empty({out, in}, options.dtype(at::kChar)),
+            .absmax = at::empty({out}, options.dtype(at::kFloat)),
+            .out = out,
+            .in = in};
+  }
+
+  /// Quantises weight [out, in] to the nearest.
+  static Packed pack(const Tensor& weight) {
+    const Tensor w = weight.detach().to(at::kFloat);
+    const Tensor absmax = std::get<0>(w.abs().max(1));
+    return {.codes = w.mul(127).div(absmax.clamp_min(1e-38).unsqueeze(1)).round().to(at::kChar),
+            .absmax = absmax,
+            .out = w.size(0),
+            .in = w.size(1)};
+  }
+
+  /// The weight that `p` stands for, [out, in] in `dtype`.
+  static Tensor unpack(const Packed& p, at::ScalarType dtype) {
+    return p.codes.to(dtype).mul(p.absmax.div(127).to(dtype).unsqueeze(1));
+  }
+};
+
+/// A storage format of frozen weights.
+template <class F>
+concept WeightFormat = requires(const Tensor& weight, const typename F::Packed& packed) {
+  { F::pack(weight) } -> std::same_as<typename F::Packed>;
+  { F::unpack(packed, at::kFloat) } -> std::convertible_to<Tensor>;
+  { F::empty(2, 2, TensorOptions{}) } -> std::same_as<typename F::Packed>;
+};
+
+/// An adapter on top of a weight in format F.
+template <WeightFormat F, class Adapter>
+struct Over {};
+
+/// All projections of the language model and of the gated blocks in format F, adapted as P says:
+/// `VLM<ClipViT, Perceiver, OpenLLaMA, Quantized<NF4, LoRA<Attn>>>`. Embeddings, norms, the vocabulary head,
+/// the tower and the resampler stay as they are.
+template <WeightFormat F, AdapterPolicy P = NoAdapter>
+struct Quantized {
+  using Format = F;
+  using Config = typename P::Config;
+  template <AdapterSite Site>
+  using At = Over<F, On<P, Site>>;
+};
+
+}  // namespace morphvlm

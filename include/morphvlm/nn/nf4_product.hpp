@@ -1,0 +1,177 @@
+// Products of few rows with a 4-bit weight, straight from its codes: decoding reads half a byte a weight
+// instead of writing and reading the whole weight first.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <array>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define MORPHVLM_HAS_AVX512_KERNELS 1
+#include <immintrin.h>
+#else
+#define MORPHVLM_HAS_AVX512_KERNELS 0
+#endif
+
+#include "morphvlm/adapt/quantized.hpp"
+
+namespace morphvlm {
+
+/// The most rows that nf4_product takes; from there on the unpacked weight is shared by enough of them.
+inline constexpr std::int64_t kMaxNf4Rows = 4;
+
+namespace detail {
+
+// A packed weight as a kernel sees it.
+struct Nf4View {
+  const std::uint8_t* codes = nullptr;
+  const std::uint8_t* absmax = nullptr;
+  const float* nested_absmax = nullptr;
+  const float* dynamic = nullptr;
+  float offset = 0;
+  std::int64_t in = 0;
+
+  float scale(std::int64_t block) const {
+    return dynamic[absmax[block]] * nested_absmax[block / NF4::nested_block] + offset;
+  }
+};
+
+// y[row, o] for outputs [first, last) from x [rows, in]; y is [rows, out].
+using Nf4Kernel = void (*)(const Nf4View&, const float* x, std::int64_t rows, std::int64_t out,
+                           std::int64_t first, std::int64_t last, float* y);
+
+inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t rows, std::int64_t out,
+                                 std::int64_t first, std::int64_t last, float* y) {
+  constexpr std::int64_t kHalf = NF4::block / 2;
+  const auto blocks = w.in / NF4::block;
+  for (auto o = first; o < last; ++o) {
+    std::array<float, kMaxNf4Rows> sums{};
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const auto block = o * blocks + b;
+      const auto* const codes = w.codes + block * kHalf;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const auto* const values = x + r * w.in + b * NF4::block;
+        float sum = 0;
+        for (std::int64_t i = 0; i < kHalf; ++i)
+          sum += kNf4Levels[codes[i] >> 4] * values[2 * i] + kNf4Levels[codes[i] & 15] * values[2 * i + 1];
+        sums[static_cast<std::size_t>(r)] += sum * w.scale(block);
+      }
+    }
+    for (std::int64_t r = 0; r < rows; ++r) y[r * out + o] = sums[static_cast<std::size_t>(r)];
+  }
+}
+
+#if MORPHVLM_HAS_AVX512_KERNELS
+// x in the order in which 64 bytes of codes, as sixteen 32-bit lanes, give them up from the lowest four bits
+// of each lane on: [rows, chunks of 128, 8 shifts, 16 lanes], filled up with zeros.
+inline std::vector<float> in_lane_order(const float* x, std::int64_t rows, std::int64_t in) {
+  constexpr std::int64_t kChunk = 2 * NF4::block;
+  const auto chunks = (in + kChunk - 1) / kChunk;
+  std::vector<float> out(static_cast<std::size_t>(rows * chunks * kChunk));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t i = 0; i < in; ++i) {
+      const auto byte = i % kChunk / 2, lane = byte / 4, shift = 2 * (byte % 4) + (i % 2 == 0 ? 1 : 0);
+      out[static_cast<std::size_t>((r * chunks + i / kChunk) * kChunk + shift * 16 + lane)] = x[r * in + i];
+    }
+  }
+  return out;
+}
+
+// A lookup by the lowest four bits of each lane gives sixteen levels at once. Forms of the intrinsics that
+// name all their inputs: GCC takes the others to read what is not set (PR 105593).
+template <int Rows>
+__attribute__((target("avx512f"))) inline void nf4_outputs_avx512(const Nf4View& w, const float* x,
+                                                                  std::int64_t out, std::int64_t first,
+                                                                  std::int64_t last, float* y) {
+  constexpr std::int64_t kHalf = NF4::block / 2, kChunk = 2 * NF4::block;
+  constexpr __mmask16 kAll = 0xFFFF, kFirstBlock = 0x00FF;
+  const auto blocks = w.in / NF4::block, chunks = (blocks + 1) / 2;
+  const std::vector<float> ordered = in_lane_order(x, Rows, w.in);
+  const __m512 levels = _mm512_loadu_ps(kNf4Levels.data());
+  for (auto o = first; o < last; ++o) {
+    __m512 sums[Rows];
+    for (auto& s : sums) s = _mm512_setzero_ps();
+    for (std::int64_t c = 0; c < chunks; ++c) {
+      const auto block = o * blocks + 2 * c;
+      const bool both = 2 * c + 1 < blocks;
+      const __m512 scale = _mm512_mask_mov_ps(_mm512_set1_ps(both ? w.scale(block + 1) : 0.0F), kFirstBlock,
+                                              _mm512_set1_ps(w.scale(block)));
+      const __m512i codes = _mm512_maskz_loadu_epi32(both ? kAll : kFirstBlock, w.codes + block * kHalf);
+      __m512 products[Rows];
+      for (auto& p : products) p = _mm512_setzero_ps();
+      for (int shift = 0; shift < 8; ++shift) {
+        const __m512i code = _mm512_maskz_srlv_epi32(kAll, codes, _mm512_set1_epi32(4 * shift));
+        const __m512 level = _mm512_maskz_permutexvar_ps(kAll, code, levels);
+        for (int r = 0; r < Rows; ++r) {
+          const float* const values = ordered.data() + (r * chunks + c) * kChunk + 16 * shift;
+          products[r] = _mm512_fmadd_ps(level, _mm512_loadu_ps(values), products[r]);
+        }
+      }
+      for (int r = 0; r < Rows; ++r) sums[r] = _mm512_fmadd_ps(products[r], scale, sums[r]);
+    }
+    for (int r = 0; r < Rows; ++r) {
+      alignas(64) std::array<float, 16> lanes;
+      _mm512_store_ps(lanes.data(), sums[r]);
+      y[r * out + o] = std::accumulate(lanes.begin(), lanes.end(), 0.0F);
+    }
+  }
+}
+
+inline void nf4_outputs_avx512_rows(const Nf4View& w, const float* x, std::int64_t rows, std::int64_t out,
+                                    std::int64_t first, std::int64_t last, float* y) {
+  switch (rows) {
+    case 1:
+      return nf4_outputs_avx512<1>(w, x, out, first, last, y);
+    case 2:
+      return nf4_outputs_avx512<2>(w, x, out, first, last, y);
+    case 3:
+      return nf4_outputs_avx512<3>(w, x, out, first, last, y);
+    default:
+      return nf4_outputs_avx512<4>(w, x, out, first, last, y);
+  }
+}
+#endif
+
+// The fastest kernel that this processor runs.
+inline Nf4Kernel nf4_kernel() {
+#if MORPHVLM_HAS_AVX512_KERNELS
+  static const bool kAvx512 = __builtin_cpu_supports("avx512f") != 0;
+  if (kAvx512) return &nf4_outputs_avx512_rows;
+#endif
+  return &nf4_outputs_portable;
+}
+
+}  // namespace detail
+
+/// Whether nf4_product can multiply x [..., in] by `p`: on a CPU, few rows, whole blocks to a row of the
+/// weight.
+inline bool has_nf4_product(const Tensor& x, const NF4::Packed& p) {
+  return x.is_cpu() && p.in % NF4::block == 0 && x.numel() > 0 && x.numel() <= kMaxNf4Rows * p.in;
+}
+
+/// x W^T for x [..., in] (see has_nf4_product) and the weight that `p` stands for; sums in fp32, [..., out]
+/// in x's dtype.
+inline Tensor nf4_product(const Tensor& x, const NF4::Packed& p,
+                          detail::Nf4Kernel kernel = detail::nf4_kernel()) {
+  const Tensor flat = x.reshape({-1, p.in}).to(at::kFloat).contiguous();
+  const detail::Nf4View view{.codes = p.codes.const_data_ptr<std::uint8_t>(),
+                             .absmax = p.absmax.const_data_ptr<std::uint8_t>(),
+                             .nested_absmax = p.nested_absmax.const_data_ptr<float>(),
+                             .dynamic = detail::shared_dynamic_levels().const_data_ptr<float>(),
+                             .offset = p.offset.item<float>(),
+                             .in = p.in};
+  Tensor y = at::empty({flat.size(0), p.out}, flat.options());
+  auto* const values = y.mutable_data_ptr<float>();
+  at::parallel_for(0, p.out, 16, [&](std::int64_t first, std::int64_t last) {
+    kernel(view, flat.const_data_ptr<float>(), flat.size(0), p.out, first, last, values);
+  });
+  auto shape = x.sizes().vec();
+  shape.back() = p.out;
+  return y.to(x.scalar_type()).view(shape);
+}
+
+}  // namespace morphvlm

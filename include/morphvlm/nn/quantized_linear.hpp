@@ -1,0 +1,121 @@
+// A projection whose frozen weight is stored in few bits.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+
+#include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/core/module.hpp"
+#include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/nf4_product.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+
+// x W^T without a gradient.
+template <WeightFormat F>
+Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
+  if constexpr (std::is_same_v<F, NF4>) {
+    if (has_nf4_product(x, packed)) return nf4_product(x, packed);
+  }
+  return at::linear(x, F::unpack(packed, x.scalar_type()));
+}
+
+// x W^T with W made when it is needed, forward and backward, and kept by neither.
+template <WeightFormat F>
+struct PackedProduct : torch::autograd::Function<PackedProduct<F>> {
+  struct Held : torch::CustomClassHolder {
+    explicit Held(typename F::Packed p) : packed(std::move(p)) {}
+    typename F::Packed packed;
+  };
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const typename F::Packed& packed) {
+    context->saved_data["packed"] = at::IValue::make_capsule(c10::make_intrusive<Held>(packed));
+    return packed_product<F>(x, packed);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const auto held = context->saved_data["packed"].toCapsule();
+    const auto& packed = static_cast<Held*>(held.get())->packed;
+    return {at::matmul(grads[0], F::unpack(packed, grads[0].scalar_type())), Tensor{}};
+  }
+};
+
+}  // namespace detail
+
+/// y = x W^T + b with W in format F, plus the adapter's term. The weight gets no gradient, ever.
+template <WeightFormat F, class Adapter>
+struct Linear<Over<F, Adapter>> {
+  typename F::Packed weight = {};
+  Tensor bias = {};  ///< [out], or undefined
+  [[no_unique_address]] Adapter adapter = {};
+
+  /// [..., in] -> [..., out]
+  Tensor operator()(const Tensor& x) const {
+    Tensor y = x.requires_grad() && at::GradMode::is_enabled() ? detail::PackedProduct<F>::apply(x, weight)
+                                                               : detail::packed_product<F>(x, weight);
+    if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
+    if constexpr (!std::is_same_v<Adapter, Plain>) y.add_(adapter(x));
+    return y;
+  }
+
+  /// Takes a weight [out, in] in.
+  void store(const Tensor& w) { weight = F::pack(w); }
+
+  /// As Linear<>::init, then quantised.
+  template <class AdapterConfig = NoAdapter::Config>
+  static Linear init(std::int64_t in, std::int64_t out, bool with_bias, const Init& init,
+                     const AdapterConfig& adapter_config = {}) {
+    Linear linear;
+    if (init.options.device().type() == at::kMeta) {
+      linear.weight = F::empty(out, in, init.options);
+      if (with_bias) linear.bias = at::empty({out}, init.options);
+    } else {
+      auto plain = Linear<>::init(in, out, with_bias, init);
+      linear.store(plain.weight);
+      linear.bias = std::move(plain.bias);
+    }
+    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.generator);
+    return linear;
+  }
+};
+
+namespace detail {
+template <class N>
+concept PackedProjection = requires(N& node, const Tensor& w) {
+  node.store(w);
+};
+}  // namespace detail
+
+/// Fills `to`, a model of a quantised type, from `from`, the same model with plain weights: projections are
+/// quantised, everything else is shared. Error: a tensor that `from` lacks.
+template <class To, class From>
+void quantize_into(To& to, const From& from) {
+  std::unordered_map<std::string, Tensor> source;
+  visit(from, [&](const std::string& name, const Tensor& t) { source.emplace(name, t); });
+  const auto take = [&](const std::string& name) {
+    const auto it = source.find(name);
+    expect(it != source.end(), "quantize: ", name, ": the model to be quantised has no such tensor");
+    return it->second;
+  };
+  visit_modules(to, [&](const std::string& name, auto& node) {
+    if constexpr (detail::PackedProjection<std::remove_reference_t<decltype(node)>>) {
+      node.store(take(detail::join_path(name, "weight")));
+    }
+  });
+  visit(to, [&](const std::string& name, Tensor& t) {
+    if (!matches(name, kPackedParts)) t = take(name);
+  });
+}
+
+}  // namespace morphvlm

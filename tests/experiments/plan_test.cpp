@@ -1,0 +1,80 @@
+// Plans of published models by name, and how they are read.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "experiments/plan_text.hpp"
+#include "tests/support/message.hpp"
+
+namespace morphvlm::experiments {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ParseBytes, KnowsBothKindsOfUnits) {
+  EXPECT_EQ(parse_bytes("12GB"), 12'000'000'000);
+  EXPECT_EQ(parse_bytes("1.5 GiB"), 1'610'612'736);
+  EXPECT_EQ(parse_bytes("600MiB"), 629'145'600);
+  for (const auto* wrong : {"", "12", "GB", "-1GB", "0GB", "12 GBs", "1e300GB", "nanGB"}) {
+    EXPECT_THAT(testing::message_of([&] { parse_bytes(wrong); }), HasSubstr("expected a size")) << wrong;
+  }
+}
+
+TEST(Plannable, HasThePublishedCounts) {
+  // A gated block: to_q, to_kv, to_out, the feed-forward's two, three norms' weights and biases, two gates.
+  constexpr std::int64_t kDim = 3200, kMedia = 1024, kInner = 512;
+  constexpr std::int64_t kGated =
+      kDim * kInner + kMedia * 2 * kInner + kInner * kDim + 2 * 4 * kDim * kDim + 2 * 2 * kDim + 2;
+  constexpr std::int64_t kLora =
+      26 * 4 * 16 * 2 * kDim + 6 * 16 * ((kDim + kInner) + (kMedia + 2 * kInner) + (kInner + kDim));
+  const Plan p = plannable({}).plan({.dtype = at::kBFloat16}, {});
+  EXPECT_EQ(p.trainable, kLora);
+  // Two tokens are new, in the embedding and in the head.
+  EXPECT_EQ(p.parameters, 3'426'473'600 + 4 * kDim + 303'966'208 + 63'019'008 + 6 * kGated + kLora);
+}
+
+TEST(Plannable, NamesWhatThereIs) {
+  EXPECT_THAT(testing::message_of([] { plannable({.model = "gpt"}); }),
+              ::testing::AllOf(HasSubstr("--model"), HasSubstr("open_llama_3b"), HasSubstr("found gpt")));
+  EXPECT_THAT(
+      testing::message_of([] { plannable({.adapter = "LoRA"}); }),
+      ::testing::AllOf(HasSubstr("--adapter"), HasSubstr("LoRA<Attn, CrossMlp>"), HasSubstr("found LoRA")));
+}
+
+TEST(Plannable, AFourBitBaseTakesAQuarter) {
+  const PlanSetup setup{.dtype = at::kBFloat16, .device = c10::kCUDA};
+  const Plan wide = plannable({}).plan(setup, {}), packed = plannable({.base = "nf4"}).plan(setup, {});
+  EXPECT_EQ(packed.parameters, wide.parameters);
+  EXPECT_EQ(packed.trainable, wide.trainable);
+  EXPECT_LT(packed.frozen_bytes, 0.4 * static_cast<double>(wide.frozen_bytes));
+  EXPECT_LT(packed.peak_bytes, std::int64_t{6} << 30);
+  EXPECT_THAT(testing::message_of([] { plannable({.adapter = "LoRA<Attn, CrossMlp>", .base = "nf4"}); }),
+              HasSubstr("--base nf4: compiled for LoRA<Attn>"));
+}
+
+TEST(Plannable, EveryModelCanBePlannedWithEveryAdapter) {
+  for (const auto& model : planned_models()) {
+    for (const auto& adapter : planned_adapters()) {
+      const auto planned = plannable({.model = model, .adapter = adapter});
+      const Plan p = planned.plan({.dtype = at::kBFloat16, .device = c10::kCUDA}, {.seq = 64});
+      EXPECT_GT(p.trainable, 0) << model << ' ' << adapter;
+      EXPECT_GT(p.peak_bytes, 2 * p.parameters) << model << ' ' << adapter;
+      EXPECT_THAT(planned.type, HasSubstr(adapter));
+    }
+  }
+}
+
+TEST(PlanText, SaysWhatFits) {
+  const auto model = plannable({.model = "biogpt"});
+  const PlanWork work{.batch = 4, .seq = 128};
+  const Plan p = model.plan({}, work);
+  EXPECT_THAT(plan_text(p), HasSubstr("AdamW's moments"));
+  const auto fits = ways_to_fit(model.plan, {}, work, model.layers, p.peak_bytes);
+  EXPECT_THAT(fit_text(fits, p, p.peak_bytes), HasSubstr("fits, with 0 B to spare"));
+  const auto less = p.peak_bytes - (std::int64_t{64} << 20);
+  EXPECT_THAT(fit_text(ways_to_fit(model.plan, {}, work, model.layers, less), p, less),
+              ::testing::AllOf(HasSubstr("does not fit: 64.0 MiB too much"), HasSubstr("bf16")));
+  EXPECT_THAT(fit_text({}, p, 1 << 20), HasSubstr("not enough together"));
+}
+
+}  // namespace
+}  // namespace morphvlm::experiments

@@ -1,0 +1,150 @@
+// Projections and whole models on quantised weights.
+#include "morphvlm/nn/quantized_linear.hpp"
+
+#include <gtest/gtest.h>
+
+#include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/memory_meter.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/message.hpp"
+#include "tests/support/tiny_vlm.hpp"
+
+namespace morphvlm {
+namespace {
+
+using testing::relative_error;
+using testing::TinyVlm;
+
+Tensor normal(at::IntArrayRef shape, std::uint64_t seed) {
+  return at::empty(shape, at::kFloat).normal_(0, 1, make_generator(seed));
+}
+
+template <class F>
+struct QuantizedLinear : ::testing::Test {};
+using Formats = ::testing::Types<NF4, Int8>;
+TYPED_TEST_SUITE(QuantizedLinear, Formats);
+
+TYPED_TEST(QuantizedLinear, IsALinearOfWhatItsWeightStandsFor) {
+  using Adapter = LowRank;
+  auto q = Linear<Over<TypeParam, Adapter>>::init(24, 10, true, {at::kFloat, make_generator(1)},
+                                                  LoRAConfig{.rank = 3});
+  q.adapter.lora_B.normal_(0, 1, make_generator(2));
+  Linear<Adapter> plain{
+      .weight = TypeParam::unpack(q.weight, at::kFloat), .bias = q.bias, .adapter = q.adapter};
+  Tensor x = normal({2, 5, 24}, 3).set_requires_grad(true);
+  q.adapter.lora_A.set_requires_grad(true);
+  const std::vector<Tensor> inputs{x, q.adapter.lora_A};
+  const Tensor dy = normal({2, 5, 10}, 4), ours = q(x), theirs = plain(x);
+  EXPECT_LE(relative_error(ours.detach(), theirs.detach()), 1e-6);
+  const auto a = gradients(ours, inputs, dy), b = gradients(theirs, inputs, dy);
+  for (std::size_t i = 0; i < inputs.size(); ++i) EXPECT_LE(relative_error(a[i], b[i]), 1e-5);
+  at::NoGradGuard no_grad;
+  EXPECT_TRUE(q(x).equal(ours.detach()));
+}
+
+TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
+  const std::vector<detail::Nf4Kernel> kernels{&detail::nf4_outputs_portable, detail::nf4_kernel()};
+  for (const std::int64_t in : {64, 192, 256}) {  // chunks of 128: none whole, one and a half, two
+    const auto p = NF4::pack(normal({37, in}, 5));
+    for (std::int64_t rows = 1; rows <= kMaxNf4Rows; ++rows) {
+      const Tensor x = normal({rows, 1, in}, 6);
+      ASSERT_TRUE(has_nf4_product(x, p));
+      const Tensor expected = at::linear(x, NF4::unpack(p, at::kFloat));
+      for (const auto kernel : kernels)
+        EXPECT_LE(relative_error(nf4_product(x, p, kernel), expected), 1e-5) << rows;
+      EXPECT_LE(relative_error(nf4_product(x.to(at::kBFloat16), p).to(at::kFloat), expected), 1e-2);
+    }
+  }
+}
+
+TEST(Nf4Product, LeavesTheRestToTheUnpackedWeight) {
+  const auto p = NF4::pack(normal({4, 128}, 5));
+  EXPECT_FALSE(has_nf4_product(normal({5, 128}, 1), p));
+  EXPECT_FALSE(has_nf4_product(normal({1, 96}, 1), NF4::pack(normal({4, 96}, 5))));
+}
+
+TYPED_TEST(QuantizedLinear, KeepsNoWideWeight) {
+  const auto q = Linear<Over<TypeParam, Plain>>::init(1024, 512, false, {at::kFloat, make_generator(1)});
+  const Tensor x = normal({7, 1024}, 3).set_requires_grad(true);
+  MemoryMeter meter(c10::kCPU);
+  const Tensor y = q(x);
+  EXPECT_GT(meter.use().peak, 512 * 1024 * 4);
+  EXPECT_LT(meter.use().live, 20000);
+}
+
+// What two models make of the same batch, with gradients of adapters.
+template <class Model>
+std::pair<Tensor, StateDict> run(Model& model) {
+  set_trainable_parts(model, {});
+  const Tensor ids = at::tensor({3L, testing::kTinyMedia, 5L, 6L}, at::kLong).view({1, 4});
+  const Tensor latents = model.resample(model.encode_vision(testing::tiny_pixels(3, 1)));
+  const Tensor hidden = model.hidden({.ids = ids}, latents);
+  backward(hidden.pow(2).sum());
+  StateDict gradients;
+  visit(model, [&](const std::string& name, const Tensor& t) {
+    if (t.grad().defined()) gradients.emplace_back(name, t.grad());
+  });
+  return {hidden.detach(), gradients};
+}
+
+TYPED_TEST(QuantizedLinear, AWholeModelTrainsOnTopOfIt) {
+  using Plain4 = TinyVlm<LoRA<Attn>>;
+  using Model = TinyVlm<Quantized<TypeParam, LoRA<Attn>>>;
+  const auto config = testing::tiny_config<Plain4>();
+  auto plain = testing::tiny_model<Plain4>(7, config);
+  testing::wake_adapters(plain, 3);
+  typename Model::Config same{.vision = config.vision,
+                              .perceiver = config.perceiver,
+                              .language = config.language,
+                              .cross_attention = config.cross_attention,
+                              .adapter = config.adapter,
+                              .media_token_id = config.media_token_id,
+                              .eoc_token_id = config.eoc_token_id};
+  auto model = Model::init(same, {TensorOptions(at::kFloat).device(at::kMeta)});
+  quantize_into(model, plain);
+  // The plain model with the weights that the quantised one stands for.
+  std::size_t projections = 0;
+  visit_modules(model, [&](const std::string& name, const auto& node) {
+    if constexpr (detail::PackedProjection<std::remove_cvref_t<decltype(node)>>) {
+      ++projections;
+      visit(plain, [&](const std::string& key, Tensor& t) {
+        if (key == name + ".weight") t = TypeParam::unpack(node.weight, at::kFloat);
+      });
+    }
+  });
+  EXPECT_EQ(projections, 4U * 7 + 2 * 5);
+  const auto [ours, our_gradients] = run(model);
+  visit(plain, [](const std::string&, Tensor& t) { t.mutable_grad().reset(); });
+  const auto [theirs, their_gradients] = run(plain);
+  EXPECT_LE(relative_error(ours, theirs), 1e-5);
+  ASSERT_EQ(our_gradients.size(), their_gradients.size());
+  ASSERT_FALSE(our_gradients.empty());
+  for (std::size_t i = 0; i < our_gradients.size(); ++i) {
+    EXPECT_EQ(our_gradients[i].first, their_gradients[i].first);
+    EXPECT_LE(relative_error(our_gradients[i].second, their_gradients[i].second), 1e-4);
+  }
+}
+
+TEST(QuantizedModel, NamesAreStableAndWeightsCannotBeTrained) {
+  using Model = TinyVlm<Quantized<NF4, LoRA<Attn>>>;
+  auto model = testing::tiny_model<Model>(7);
+  std::vector<std::string> names;
+  visit(model, [&](const std::string& name, const Tensor&) {
+    if (matches(name, "lang_encoder.model.layers.0.self_attn.q_proj.*"))
+      names.push_back(name.substr(std::string("lang_encoder.model.layers.0.self_attn.q_proj.").size()));
+  });
+  EXPECT_EQ(names, (std::vector<std::string>{"weight.codes", "weight.absmax", "weight.nested_absmax",
+                                             "weight.offset", "adapter.lora_A", "adapter.lora_B"}));
+  EXPECT_THAT(testing::message_of([&] { set_trainable_parts(model, {.language = true}); }),
+              ::testing::HasSubstr("weight.codes"));
+}
+
+TEST(QuantizedModel, ConvertLeavesCodesAlone) {
+  auto q = Linear<Over<NF4, Plain>>::init(8, 4, true, {at::kFloat, make_generator(1)});
+  convert(q, at::kDouble);
+  EXPECT_EQ(q.weight.codes.scalar_type(), at::kByte);
+  EXPECT_EQ(q.bias.scalar_type(), at::kDouble);
+}
+
+}  // namespace
+}  // namespace morphvlm
