@@ -65,7 +65,8 @@ TEST(MemoryMeter, RestartsThePeak) {
 TEST(FlopMeter, CountsProductsForwardAndBackward) {
   for (const auto device : {c10::kCPU, c10::kMeta}) {
     const auto o = TensorOptions(at::kFloat).device(device);
-    const Tensor w = at::zeros({5, 7}, o).set_requires_grad(true), x = at::zeros({3, 7}, o).set_requires_grad(true);
+    const Tensor w = at::zeros({5, 7}, o).set_requires_grad(true),
+                 x = at::zeros({3, 7}, o).set_requires_grad(true);
     FlopMeter meter;
     const Tensor y = at::linear(x, w);
     EXPECT_EQ(meter.flops(), 2 * 3 * 5 * 7) << device;

@@ -55,6 +55,14 @@ TEST_F(Layers, ALaterLayerIsFound) {
   EXPECT_THAT(check_tree(root), ElementsAre("core/a.hpp: includes morphvlm/report.hpp of a later layer"));
 }
 
+TEST_F(Layers, AutogradWithoutItsHeaderIsFound) {
+  plant("nn/a.hpp", "#pragma once\ninline void f() { torch::autograd::backward({}, {}); }\n");
+  EXPECT_THAT(check_tree(root), ElementsAre(HasSubstr("nn/a.hpp: names torch::autograd")));
+  plant("nn/a.hpp",
+        "#pragma once\n#include <torch/csrc/autograd/autograd.h>\nusing torch::autograd::Node;\n");
+  EXPECT_THAT(check_tree(root), IsEmpty());
+}
+
 TEST_F(Layers, ALibraryOutsideItsHeaderIsFound) {
   plant("io/a.hpp", "#pragma once\n#include <nlohmann/json_fwd.hpp>\n");
   EXPECT_THAT(check_tree(root), ElementsAre(AllOf(HasSubstr("io/a.hpp"), HasSubstr("only core/json.hpp"))));

@@ -64,14 +64,19 @@ inline std::vector<std::string> check_header(const std::filesystem::path& file, 
   static const std::regex kInclude(R"(\s*#\s*include\s*([<"])([^>"]+)[>"].*)");
   std::vector<std::string> wrong;
   if (layer_of(header) < 0) wrong.push_back(header + ": is in no layer");
-  bool guarded = false;
+  bool guarded = false, names_autograd = false, includes_autograd = false;
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
     guarded = guarded || line == "#pragma once";
+    names_autograd = names_autograd || line.find("torch::autograd::") != std::string::npos;
+    includes_autograd = includes_autograd || line.starts_with("#include <torch/csrc/autograd/");
     std::smatch match;
     if (!std::regex_match(line, match, kInclude)) continue;
     for (std::string& w : check_include(header, match[2], match[1] == "\"")) wrong.push_back(std::move(w));
   }
+  // The test of headers precompiles LibTorch's autograd, so it would not notice.
+  if (names_autograd && !includes_autograd)
+    wrong.push_back(header + ": names torch::autograd and includes none of its headers");
   if (!guarded) wrong.push_back(header + ": has no #pragma once");
   return wrong;
 }

@@ -27,8 +27,9 @@ Step step_of(Model& model, const Recompute& recompute, bool perceiver) {
   set_trainable_parts(model, {.perceiver = perceiver});
   model.recompute = recompute;
   visit(model, [](const std::string&, Tensor& t) { t.mutable_grad().reset(); });
-  const Tensor ids = at::tensor({3L, testing::kTinyMedia, 5L, 6L, 7L, 8L, 4L, testing::kTinyMedia, 9L, 2L}, at::kLong)
-                         .view({2, 5});
+  const Tensor ids =
+      at::tensor({3L, testing::kTinyMedia, 5L, 6L, 7L, 8L, 4L, testing::kTinyMedia, 9L, 2L}, at::kLong)
+          .view({2, 5});
   const Tensor latents = model.resample(model.encode_vision(testing::tiny_pixels(3, 2)));
   MemoryMeter meter(c10::kCPU);
   const Tensor hidden = model.hidden({.ids = ids}, latents);
@@ -51,7 +52,8 @@ void expect_unchanged(const Recompute& recompute, bool perceiver) {
   ASSERT_EQ(plain.gradients.size(), lean.gradients.size());
   for (std::size_t i = 0; i < plain.gradients.size(); ++i) {
     EXPECT_EQ(plain.gradients[i].first, lean.gradients[i].first);
-    EXPECT_LE(relative_error(lean.gradients[i].second, plain.gradients[i].second), 1e-6) << plain.gradients[i].first;
+    EXPECT_LE(relative_error(lean.gradients[i].second, plain.gradients[i].second), 1e-6)
+        << plain.gradients[i].first;
   }
   EXPECT_LT(lean.kept, plain.kept);
 }
@@ -59,8 +61,12 @@ void expect_unchanged(const Recompute& recompute, bool perceiver) {
 TEST(Recompute, EachLayerAlone) { expect_unchanged<LoRA<Attn>>({.every = 1}, false); }
 TEST(Recompute, SegmentsThatDoNotDivideTheLayers) { expect_unchanged<LoRA<Attn>>({.every = 3}, false); }
 TEST(Recompute, SomeLayersOnly) { expect_unchanged<LoRA<Attn>>({.every = 1, .layers = 2}, false); }
-TEST(Recompute, GradientsReachThePerceiverThroughTheMedia) { expect_unchanged<LoRA<Attn>>({.every = 2}, true); }
-TEST(Recompute, StartsAtTheFirstTrainedLayer) { expect_unchanged<LoRA<CrossAttn, CrossMlp>>({.every = 1}, false); }
+TEST(Recompute, GradientsReachThePerceiverThroughTheMedia) {
+  expect_unchanged<LoRA<Attn>>({.every = 2}, true);
+}
+TEST(Recompute, StartsAtTheFirstTrainedLayer) {
+  expect_unchanged<LoRA<CrossAttn, CrossMlp>>({.every = 1}, false);
+}
 
 TEST(Recompute, WithoutGradientsNothingIsWrapped) {
   using Model = TinyVlm<LoRA<Attn>>;

@@ -16,8 +16,8 @@ namespace morphvlm {
 
 namespace detail {
 
-// RecordFunction::inputs() insists, where NDEBUG is not defined, on a flag that LibTorch, which was built with
-// it, never sets. An explicit instantiation may name the private member behind it.
+// RecordFunction::inputs() insists, where NDEBUG is not defined, on a flag that LibTorch, which was built
+// with it, never sets. An explicit instantiation may name the private member behind it.
 template <auto Member>
 struct ReadMember {
   friend c10::ArrayRef<const c10::IValue> recorded_inputs(const at::RecordFunction& f) { return f.*Member; }
@@ -78,15 +78,16 @@ inline double operator_flops(std::string_view name, c10::ArrayRef<const c10::IVa
 
 }  // namespace detail
 
-/// Counts the operations of this thread, and of the backward passes it starts, while it lives. A multiplication
-/// and an addition count as two. One may live at a time in a thread.
+/// Counts the operations of this thread, and of the backward passes it starts, while it lives. A
+/// multiplication and an addition count as two. One may live at a time in a thread.
 class FlopMeter {
  public:
   FlopMeter() {
     current() = &flops_;
     handle_ = at::addThreadLocalCallback(
         at::RecordFunctionCallback([](const at::RecordFunction& f) -> std::unique_ptr<at::ObserverContext> {
-          if (auto* const total = current(); total != nullptr) *total += detail::operator_flops(f.name(), detail::recorded_inputs(f));
+          if (auto* const total = current(); total != nullptr)
+            *total += detail::operator_flops(f.name(), detail::recorded_inputs(f));
           return nullptr;
         })
             .needsInputs(true)

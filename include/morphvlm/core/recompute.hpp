@@ -25,7 +25,8 @@ struct HeldSegment : torch::CustomClassHolder {
 };
 
 struct Recomputed : torch::autograd::Function<Recomputed> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Segment& segment, at::TensorList inputs) {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Segment& segment,
+                        at::TensorList inputs) {
     context->save_for_backward(inputs.vec());
     context->saved_data["segment"] = at::IValue::make_capsule(c10::make_intrusive<HeldSegment>(segment));
     return segment(inputs.vec());
@@ -52,15 +53,16 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 }  // namespace detail
 
-/// segment(inputs), of which only the inputs are kept: the backward pass runs the segment once more. Gradients
-/// of parameters inside are accumulated as they always are; results and gradients are the same to the last bit.
-/// All activations that need a gradient must come through `inputs`. PyTorch equivalent:
+/// segment(inputs), of which only the inputs are kept: the backward pass runs the segment once more.
+/// Gradients of parameters inside are accumulated as they always are; results and gradients are the same to
+/// the last bit. All activations that need a gradient must come through `inputs`. PyTorch equivalent:
 /// `torch.utils.checkpoint`, for segments without randomness.
 inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
   if (!at::GradMode::is_enabled()) return segment(inputs);
   // Without an input that needs a gradient there would be no backward pass to the parameters inside.
   const auto needs_grad = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
-  if (std::ranges::none_of(inputs, needs_grad)) inputs.front() = inputs.front().detach().set_requires_grad(true);
+  if (std::ranges::none_of(inputs, needs_grad))
+    inputs.front() = inputs.front().detach().set_requires_grad(true);
   return detail::Recomputed::apply(segment, at::TensorList(inputs));
 }
 

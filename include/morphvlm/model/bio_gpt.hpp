@@ -102,7 +102,9 @@ struct BioGpt {
            config.max_position_embeddings, " positions, found ", past + time);
     Tensor positions = token_positions(past, time, attention_mask, ids.device());
     if (attention_mask.defined()) positions = positions.masked_fill(attention_mask.slice(1, past).eq(0), -1);
-    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), biogpt.embed_tokens.weight), .positions = positions};
+    return {
+        .mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), biogpt.embed_tokens.weight),
+        .positions = positions};
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim], positions included

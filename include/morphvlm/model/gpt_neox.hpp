@@ -114,10 +114,11 @@ struct GptNeoX {
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
     const Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), gpt_neox.embed_in.weight),
-            .rope = rope_table(positions, config.rotary_dim(), config.rotary_emb_base,
-                               gpt_neox.embed_in.weight.scalar_type()),
-            .positions = positions};
+    return {
+        .mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), gpt_neox.embed_in.weight),
+        .rope = rope_table(positions, config.rotary_dim(), config.rotary_emb_base,
+                           gpt_neox.embed_in.weight.scalar_type()),
+        .positions = positions};
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim]
@@ -134,7 +135,9 @@ struct GptNeoX {
   Tensor normed(const Tensor& x) const { return gpt_neox.final_layer_norm(x); }
 
   /// The vocabulary head [vocabulary, dim].
-  const Tensor& head() const { return embed_out.weight.defined() ? embed_out.weight : gpt_neox.embed_in.weight; }
+  const Tensor& head() const {
+    return embed_out.weight.defined() ? embed_out.weight : gpt_neox.embed_in.weight;
+  }
 
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
   /// of `tokens` (int64) alone.

@@ -82,10 +82,11 @@ struct Llama {
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
     const Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    return {.mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), model.embed_tokens.weight),
-            .rope = rope_table(positions, config.attention().head_dim, config.rope_theta,
-                               model.embed_tokens.weight.scalar_type()),
-            .positions = positions};
+    return {
+        .mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), model.embed_tokens.weight),
+        .rope = rope_table(positions, config.attention().head_dim, config.rope_theta,
+                           model.embed_tokens.weight.scalar_type()),
+        .positions = positions};
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim]

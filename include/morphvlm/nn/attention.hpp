@@ -68,8 +68,8 @@ inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Te
   std::optional<Tensor> attention_mask;
   if (mask.defined()) attention_mask = mask.is_floating_point() ? mask.to(dtype) : mask;
   if (q.is_meta() && detail::meta_stands_for()) {
-    const auto [out, rest] = at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0, false,
-                                                                             attention_mask);
+    const auto [out, rest] =
+        at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0, false, attention_mask);
     return out.to(q.scalar_type());
   }
   return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());

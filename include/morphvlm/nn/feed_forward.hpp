@@ -24,7 +24,8 @@ struct SiluTimes : torch::autograd::Function<SiluTimes> {
                                                  const torch::autograd::variable_list& grads) {
     const auto saved = context->get_saved_variables();
     const auto &gate = saved[0], &up = saved[1];
-    const Tensor of_gate = context->needs_input_grad(0) ? at::silu_backward(grads[0].mul(up), gate) : Tensor{};
+    const Tensor of_gate =
+        context->needs_input_grad(0) ? at::silu_backward(grads[0].mul(up), gate) : Tensor{};
     return {of_gate, context->needs_input_grad(1) ? at::silu(gate).mul_(grads[0]) : Tensor{}};
   }
 };

@@ -58,13 +58,14 @@ struct FrozenHeadLoss : torch::autograd::Function<FrozenHeadLoss> {
 }  // namespace detail
 
 /// Mean cross-entropy of predicting targets int64 [n] from x [n, dim] by the logits x head^T, head
-/// [vocabulary, dim], for a head that is not trained. The gradient of x is formed along with the loss, chunk by
-/// chunk: at most `bytes` of logits live at once, and nothing of them is kept for the backward pass.
+/// [vocabulary, dim], for a head that is not trained. The gradient of x is formed along with the loss, chunk
+/// by chunk: at most `bytes` of logits live at once, and nothing of them is kept for the backward pass.
 inline Tensor frozen_head_loss(const Tensor& x, const Tensor& head, const Tensor& targets,
                                std::int64_t bytes = kLogitsBytes) {
   expect(!head.requires_grad(), "frozen_head_loss: the head is trained; its gradient would be lost");
   const auto row = head.size(0) * static_cast<std::int64_t>(c10::elementSize(detail::loss_dtype(x)));
-  return detail::FrozenHeadLoss::apply(x, head.to(x.scalar_type()), targets, std::max<std::int64_t>(1, bytes / row));
+  return detail::FrozenHeadLoss::apply(x, head.to(x.scalar_type()), targets,
+                                       std::max<std::int64_t>(1, bytes / row));
 }
 
 }  // namespace morphvlm

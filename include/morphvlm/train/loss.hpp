@@ -22,11 +22,12 @@ enum class LossPath {
 /// Mean cross-entropy of predicting `wanted` int64 [n] from the last layer's output at n positions, inputs
 /// [n, dim]. With `candidates`, `wanted` counts among them.
 template <class Model>
-Tensor selected_loss(const Model& model, const Tensor& inputs, const Tensor& wanted, const Tensor& candidates = {},
-                     LossPath path = LossPath::fused) {
+Tensor selected_loss(const Model& model, const Tensor& inputs, const Tensor& wanted,
+                     const Tensor& candidates = {}, LossPath path = LossPath::fused) {
   if constexpr (requires { model.lang_encoder.head(); }) {
     const Tensor& head = model.lang_encoder.head();
-    if (path == LossPath::fused && !head.requires_grad() && inputs.requires_grad() && at::GradMode::is_enabled()) {
+    if (path == LossPath::fused && !head.requires_grad() && inputs.requires_grad() &&
+        at::GradMode::is_enabled()) {
       return frozen_head_loss(model.lang_encoder.normed(inputs),
                               candidates.defined() ? head.index_select(0, candidates) : head, wanted);
     }

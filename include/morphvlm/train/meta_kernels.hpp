@@ -22,16 +22,18 @@ inline Tensor by_time(const Tensor& x, std::int64_t d) {
   return at::empty({x.size(0), x.size(2), x.size(1), d}, x.options()).transpose(1, 2);
 }
 
-inline std::tuple<Tensor, Tensor> meta_attention(const Tensor& q, const Tensor&, const Tensor& v, double, bool,
-                                                 const std::optional<Tensor>&, std::optional<double>) {
+inline std::tuple<Tensor, Tensor> meta_attention(const Tensor& q, const Tensor&, const Tensor& v, double,
+                                                 bool, const std::optional<Tensor>&, std::optional<double>) {
   const auto precise = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   return {by_time(q, v.size(-1)),
           at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(precise)).transpose(1, 2)};
 }
 
-inline std::tuple<Tensor, Tensor, Tensor> meta_attention_backward(
-    const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor&, const Tensor&, double, bool,
-    const std::optional<Tensor>&, std::optional<double>) {
+inline std::tuple<Tensor, Tensor, Tensor> meta_attention_backward(const Tensor&, const Tensor& q,
+                                                                  const Tensor& k, const Tensor& v,
+                                                                  const Tensor&, const Tensor&, double, bool,
+                                                                  const std::optional<Tensor>&,
+                                                                  std::optional<double>) {
   return {by_time(q, q.size(-1)), by_time(k, k.size(-1)), by_time(v, v.size(-1))};
 }
 
@@ -52,8 +54,8 @@ inline Tensor meta_convolution(const Tensor& x, const Tensor& w, const std::opti
 }
 
 inline std::tuple<Tensor, Tensor, Tensor> meta_convolution_backward(
-    const Tensor&, const Tensor& x, const Tensor& w, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef,
-    bool, c10::SymIntArrayRef,
+    const Tensor&, const Tensor& x, const Tensor& w, c10::SymIntArrayRef, c10::SymIntArrayRef,
+    c10::SymIntArrayRef, bool, c10::SymIntArrayRef,
     c10::SymInt,  // NOLINT: by value, as the operator is registered
     std::array<bool, 3> wanted) {
   const auto like = [](bool is_wanted, at::IntArrayRef shape, const Tensor& t) {
@@ -83,10 +85,11 @@ inline std::tuple<Tensor, Tensor, Tensor> meta_layer_norm_backward(
   const auto like = [](bool is_wanted, const Tensor& t) {
     return is_wanted ? at::empty(t.sizes(), t.options()) : Tensor{};
   };
-  return {like(wanted[0], x), weight ? like(wanted[1], *weight) : Tensor{}, bias ? like(wanted[2], *bias) : Tensor{}};
+  return {like(wanted[0], x), weight ? like(wanted[1], *weight) : Tensor{},
+          bias ? like(wanted[2], *bias) : Tensor{}};
 }
 
-inline Tensor& meta_logical_not(const Tensor& x, Tensor& out) {
+inline Tensor& meta_elementwise(const Tensor& x, Tensor& out) {
   out.resize_(x.sizes());
   return out;
 }
@@ -113,7 +116,8 @@ inline void register_meta_kernels() {
     lib.impl("embedding_dense_backward", &meta_embedding_backward);
     lib.impl("native_layer_norm", &meta_layer_norm);
     lib.impl("native_layer_norm_backward", &meta_layer_norm_backward);
-    lib.impl("logical_not.out", &meta_logical_not);
+    lib.impl("logical_not.out", &meta_elementwise);
+    lib.impl("abs.out", &meta_elementwise);
     lib.impl("index_select", &meta_index_select);
     lib.impl("logical_and.out", &meta_logical);
     lib.impl("logical_or.out", &meta_logical);

@@ -54,7 +54,9 @@ std::int64_t first_trained_layer(const Model& model, const std::vector<MediaKeyV
 template <class Model>
 std::pair<std::size_t, std::size_t> media_of(const Model& model, LayerRange range, std::size_t media) {
   const auto every = model.config.cross_attention.every;
-  const auto block = [&](std::int64_t layer) { return std::min(media, static_cast<std::size_t>(layer / every)); };
+  const auto block = [&](std::int64_t layer) {
+    return std::min(media, static_cast<std::size_t>(layer / every));
+  };
   return {block(range.first), block(range.last)};
 }
 
