@@ -1,6 +1,7 @@
 // 4-bit weights against bitsandbytes', 8-bit ones against their definition.
 #include "morphvlm/adapt/quantized.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/rng.hpp"

@@ -1,6 +1,10 @@
 // Memory and operations are counted where they happen and alike on the meta device.
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/autograd.hpp"

@@ -1,6 +1,9 @@
 // Projections and whole models on quantised weights.
 #include "morphvlm/nn/quantized_linear.hpp"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/autograd.hpp"

@@ -1,7 +1,11 @@
 // The fused loss against LibTorch's own, forward and backward.
 #include "morphvlm/train/cross_entropy.hpp"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/autograd.hpp"

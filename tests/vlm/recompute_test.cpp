@@ -1,6 +1,8 @@
 // Recomputing activations changes memory, and nothing else.
 #include "morphvlm/vlm/run_recomputed.hpp"
 
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/autograd.hpp"

@@ -78,7 +78,8 @@ inline double operator_flops(std::string_view name, c10::ArrayRef<const c10::IVa
 
 }  // namespace detail
 
-/// Counts the operations of this thread, and of the backward passes it starts, while it lives. A
+/// Counts the operations of this thread, and of backward passes that run in it, while it lives: all of them
+/// on a CPU and on the meta device, none on CUDA, where LibTorch has threads of its own for them. A
 /// multiplication and an addition count as two. One may live at a time in a thread.
 class FlopMeter {
  public:

@@ -1,7 +1,11 @@
 // What happens to freed memory between steps.
 #pragma once
 
+#include <cstdlib>
+
+#ifdef __GLIBC__
 #include <malloc.h>
+#endif
 
 namespace morphvlm {
 
