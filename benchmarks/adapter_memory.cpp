@@ -9,8 +9,6 @@ namespace {
 using namespace morphvlm;
 using namespace morphvlm::benchmarks;
 
-constexpr PlanWork kSmall{.batch = 8, .seq = 32, .images = 1, .supervised = 4};
-constexpr PlanWork kLarge{.batch = 2, .seq = 64, .images = 1, .supervised = 4};
 constexpr PlanWork kPubmedqa{.batch = 1, .seq = 512, .images = 1, .supervised = 8};
 
 void report(benchmark::State& state, const Plan& p) {

@@ -12,10 +12,6 @@ using namespace morphvlm::benchmarks;
 template <AdapterPolicy P>
 using Flamingo = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
 
-// The sizes of the Python peer's run, so that the two can be put side by side.
-constexpr PlanWork kSmall{.batch = 8, .seq = 32, .images = 1, .supervised = 4};
-constexpr PlanWork kLarge{.batch = 2, .seq = 64, .images = 1, .supervised = 4};
-
 enum class Part { step, forward };
 
 template <AdapterPolicy P>

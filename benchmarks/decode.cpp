@@ -52,13 +52,7 @@ void run(benchmark::State& state, LlamaConfig language, at::ScalarType dtype, st
   auto training = Training<Model>::make(config, {.dtype = dtype, .parts = {.adapters = false}}, work);
   const Tensor latents = training.see();
   const auto seconds = [&](std::int64_t tokens) {
-    const double start = now();
-    const GenerateConfig how{.max_new_tokens = tokens,
-                             .eos_token_id = config.eoc_token_id,
-                             .min_new_tokens = tokens,
-                             .num_beams = beams};
-    generate(training.model, training.text, latents, how);
-    return now() - start;
+    return seconds_of_decoding(training.model, training.text, latents, tokens, beams);
   };
   seconds(2);
   double spent = 0;

@@ -24,18 +24,8 @@ struct Arguments {
   bool cached_latents = false;
 };
 
-double seconds_of_decoding(const Training<Model>& t, std::int64_t tokens) {
-  const double start = now();
-  const GenerateConfig how{
-      .max_new_tokens = tokens, .eos_token_id = t.model.config.eoc_token_id, .min_new_tokens = tokens};
-  at::NoGradGuard no_grad;
-  const TextInput first{.ids = t.text.ids.slice(0, 0, 1),
-                        .attention_mask = t.text.attention_mask.slice(0, 0, 1)};
-  generate(t.model, first, t.see().slice(0, 0, 1), how);
-  return now() - start;
-}
-
 void run(const Arguments& a) {
+  expect(a.steps > 0, "--steps: expected at least 1, found ", a.steps);
   expect(a.lm == "smollm2_135m" || a.lm == "open_llama_3b", "--lm: expected smollm2_135m or open_llama_3b");
   auto language = a.lm == "open_llama_3b" ? presets::open_llama_3b : presets::smollm2_135m;
   language.vocab_size = 32000;
@@ -56,7 +46,12 @@ void run(const Arguments& a) {
            {"step_s", seconds[seconds.size() / 2]},
            {"peak_rss_gib", static_cast<double>(peak_resident()) / 0x1p30}};
   if (a.generate > 2) {
-    const double few = seconds_of_decoding(t, 2), all = seconds_of_decoding(t, a.generate);
+    at::NoGradGuard no_grad;
+    const TextInput first{.ids = t.text.ids.slice(0, 0, 1),
+                          .attention_mask = t.text.attention_mask.slice(0, 0, 1)};
+    const Tensor latents = t.see().slice(0, 0, 1);
+    const double few = seconds_of_decoding(t.model, first, latents, 2),
+                 all = seconds_of_decoding(t.model, first, latents, a.generate);
     out["tokens_per_s"] = static_cast<double>(a.generate - 2) / (all - few);
   }
   std::cout << out.dump() << '\n';

@@ -13,6 +13,7 @@
 #include "morphvlm/io/atomic_file.hpp"
 #include "morphvlm/report/bars.hpp"
 #include "morphvlm/report/machine.hpp"
+#include "morphvlm/report/statistics.hpp"
 #include "morphvlm/report/table.hpp"
 
 namespace {
@@ -84,6 +85,14 @@ std::string chart(const std::string& name, const BarPlot& plot) {
   return "\n![" + plot.title + "](performance/" + name + ".svg)\n\n";
 }
 
+// One more group of two bars, named in words.
+void add_pair(BarPlot& plot, std::string label, double first, double second) {
+  for (char& c : label) c = c == '/' || c == '_' ? ' ' : c;
+  plot.groups.push_back(std::move(label));
+  plot.series[0].values.push_back(first);
+  plot.series[1].values.push_back(second);
+}
+
 std::string step_section(const fs::path& file) {
   Table table{.columns = {"case", "s", "floor s", "TFLOP", "GFLOP/s", "one product, GFLOP/s", "page faults"}};
   BarPlot plot{.title = "Seconds of a training step, LoRA<Attn>",
@@ -97,20 +106,13 @@ std::string step_section(const fs::path& file) {
                           fixed(e["FLOP/s"] / 1e9, 0), fixed(e["floor_FLOP/s"] / 1e9, 0),
                           fixed(e["page_faults"], 0)});
     if (!e.name.ends_with("/LoRA<Attn>")) continue;
-    auto label = e.name.substr(0, e.name.rfind('/'));
-    std::ranges::replace(label, '/', ' ');
-    std::ranges::replace(label, '_', ' ');
-    plot.groups.push_back(label);
-    plot.series[0].values.push_back(seconds);
-    plot.series[1].values.push_back(e["floor_s"]);
+    add_pair(plot, e.name.substr(0, e.name.rfind('/')), seconds, e["floor_s"]);
   }
   table.notes = {
       "Batch 8 of 32 tokens and an image each (SmolLM2-135M), 2 of 64 (full/: OpenLLaMA-3B), ViT-L/14, LoRA "
-      "of "
-      "rank 16. The floor is what the step's operations take at the rate of one product of the batch with "
-      "the "
-      "model's widest matrix, measured in the same process; that matrix stays in the cache, the model's do "
-      "not."};
+      "of rank 16. The floor is what the step's operations take at the rate of one product of the batch with "
+      "the model's widest matrix, measured in the same process; that matrix stays in the cache, the model's "
+      "do not."};
   return "## A training step\n" + provenance(file) + chart("step", plot) + to_markdown(table);
 }
 
@@ -128,16 +130,11 @@ std::string memory_section(const fs::path& file) {
                           fixed(e["plan_MiB"], 0), measured ? fixed(e["measured_MiB"], 0) : "not measured",
                           measured ? fixed(e["plan/measured"], 3) : ""});
     if (!e.name.starts_with("smollm2/bf16/")) continue;
-    auto label = e.name.substr(std::string("smollm2/bf16/").size());
-    std::ranges::replace(label, '/', ' ');
-    plot.groups.push_back(label);
-    plot.series[0].values.push_back(e["plan_MiB"]);
-    plot.series[1].values.push_back(e["measured_MiB"]);
+    add_pair(plot, e.name.substr(std::string("smollm2/bf16/").size()), e["plan_MiB"], e["measured_MiB"]);
   }
   table.notes = {
       "Measured by LibTorch's allocator, weights included. Rows named plan/ are what a card would need, by "
-      "the "
-      "plan alone: no card was there to measure."};
+      "the plan alone: no card was there to measure."};
   return "## Memory\n" + provenance(file) + chart("memory", plot) + to_markdown(table);
 }
 
@@ -151,19 +148,9 @@ std::string decode_section(const fs::path& file) {
   for (const auto& e : read_entries(file)) {
     table.rows.push_back({e.name, fixed(e["tokens/s"], 1), fixed(e["GB/token"], 3), fixed(e["GB/s"], 1),
                           fixed(e["read_GB/s"], 1), fixed(e["floor_tokens/s"], 1)});
-    auto label = e.name;
-    std::ranges::replace(label, '/', ' ');
-    std::ranges::replace(label, '_', ' ');
-    plot.groups.push_back(label);
-    plot.series[0].values.push_back(e["tokens/s"]);
-    plot.series[1].values.push_back(e["floor_tokens/s"]);
+    add_pair(plot, e.name, e["tokens/s"], e["floor_tokens/s"]);
   }
   return "## Decoding\n" + provenance(file) + chart("decode", plot) + to_markdown(table);
-}
-
-double median(std::vector<double> v) {
-  std::ranges::sort(v);
-  return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
 }
 
 std::string peer_section(const fs::path& file) {
@@ -177,7 +164,8 @@ std::string peer_section(const fs::path& file) {
     const auto of = [&](const char* side, const char* key) {
       std::vector<double> values;
       for (const Json& run : entry.at("runs").at(side)) values.push_back(run.at(key).get<double>());
-      return median(std::move(values));
+      std::ranges::sort(values);
+      return quantile(values, 0.5);
     };
     struct Quantity {
       const char *key, *name;
@@ -198,8 +186,7 @@ std::string peer_section(const fs::path& file) {
   }
   return "## Beside the Python stack\n" + last +
          " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
-         "every four "
-         "layers, one image a row, four supervised tokens.\n\n" +
+         "every four layers, one image a row, four supervised tokens.\n\n" +
          to_markdown(table);
 }
 
@@ -212,9 +199,8 @@ void write_page(const fs::path& raw) {
   std::string page =
       "# Performance\n"
       "Written by `./morph bench --record` from benchmarks/results; never edited. Numbers hold for the "
-      "machine named "
-      "above each table, ratios carry further. What was not measured is not here: there is no CUDA row "
-      "yet.\n\n";
+      "machine named above each table, ratios carry further. What was not measured is not here: there is no "
+      "CUDA row yet.\n\n";
   const auto add = [&](const char* name, std::string (*section)(const fs::path&)) {
     if (fs::exists(results / name)) page += section(results / name) + '\n';
   };
@@ -225,12 +211,10 @@ void write_page(const fs::path& raw) {
   page +=
       "## Running it\n"
       "`./morph bench` runs the quick cases, `--full` those that need 10 GiB, `--record` keeps the results "
-      "of all and "
-      "writes this page. `./morph bench --peer PYTHON --lm open_llama_3b --dtype bf16 --batch 2 --seq 64` "
-      "runs a step "
-      "here and in Python in turn; that Python needs open_flamingo 2.0.1, peft, open_clip_torch and "
-      "transformers. "
-      "`--record benchmarks/results/peer.json` after it keeps the result.\n";
+      "of all and writes this page. `./morph bench --peer PYTHON --lm open_llama_3b --dtype bf16 --batch 2 "
+      "--seq 64` runs a step here and in Python in turn; that Python needs open_flamingo 2.0.1, peft, "
+      "open_clip_torch and transformers. `--record benchmarks/results/peer.json` after it keeps the "
+      "result.\n";
   write_file(kSource / "docs/performance.md", page);
 }
 

@@ -53,17 +53,34 @@ inline double product_speed(std::int64_t rows, std::int64_t in, std::int64_t out
   return best;
 }
 
+/// The sizes that the Python peer's numbers are known for: with SmolLM2-135M, and with OpenLLaMA-3B.
+inline constexpr PlanWork kSmall{.batch = 8, .seq = 32, .images = 1, .supervised = 4};
+inline constexpr PlanWork kLarge{.batch = 2, .seq = 64, .images = 1, .supervised = 4};
+
+/// Seconds of reading a text and writing `tokens` more, no fewer.
+template <class Model>
+double seconds_of_decoding(const Model& model, const TextInput& text, const Tensor& latents,
+                           std::int64_t tokens, std::int64_t beams = 1) {
+  const GenerateConfig how{.max_new_tokens = tokens,
+                           .eos_token_id = model.config.eoc_token_id,
+                           .min_new_tokens = tokens,
+                           .num_beams = beams};
+  const double start = now();
+  generate(model, text, latents, how);
+  return now() - start;
+}
+
 /// A model in training with the data of one batch: random weights, an image first in each row, an answer
 /// last.
 template <class Model>
 struct Training {
-  PlanWork work;
-  PlanSetup setup;
-  Model model;
-  AdamW optimizer;
-  Tensor pixels, latents;
-  TextInput text;
-  Tensor positions, wanted;
+  PlanWork work = {};
+  PlanSetup setup = {};
+  Model model = {};
+  AdamW optimizer = {};
+  Tensor pixels = {}, latents = {};
+  TextInput text = {};
+  Tensor positions = {}, wanted = {};
 
   static Training make(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
     Training t{.work = work,

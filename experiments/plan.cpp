@@ -49,21 +49,21 @@ PlanSetup setup_of(const Arguments& a) {
 }
 
 // Whether it fits the memory, and what would.
-void print_fit(const Arguments& a, const experiments::PlannedModel& asked, const PlanSetup& setup,
-               const PlanWork& work, const Plan& plan) {
+void print_fit(const Arguments& a, const experiments::PlannedModel& asked,
+               const experiments::Plannable& model, const PlanSetup& setup, const PlanWork& work,
+               const Plan& plan) {
   const auto total = experiments::parse_bytes(a.memory), reserve = experiments::parse_bytes(a.reserve);
-  const auto ways_of = [&](const experiments::PlannedModel& one) {
-    const auto model = experiments::plannable(one);
-    return ways_to_fit(model.plan, setup, work, model.layers, total - reserve);
+  const auto ways_of = [&](const experiments::Plannable& one) {
+    return ways_to_fit(one.plan, setup, work, one.layers, total - reserve);
   };
   std::cout << "\nin " << format_bytes(total) << ", of which " << format_bytes(reserve)
             << " are left to the process and its libraries: "
-            << experiments::fit_text(ways_of(asked), plan, total - reserve);
+            << experiments::fit_text(ways_of(model), plan, total - reserve);
   const bool fits = plan.peak_bytes <= total - reserve;
   if (fits || asked.base != "plain" || asked.adapter != experiments::planned_adapters().front()) return;
   auto packed = asked;
   packed.base = "nf4";
-  const auto ways = ways_of(packed);
+  const auto ways = ways_of(experiments::plannable(packed));
   std::cout << "with --base nf4:\n" << (ways.empty() ? "  not either\n" : experiments::ways_text(ways));
 }
 
@@ -89,7 +89,7 @@ void print(const Arguments& a) {
                                        format_duration(plan.flops() / (a.throughput * 1e12)),
                                        "at " + fixed(a.throughput, 1) + " TFLOP/s");
   }
-  if (!a.memory.empty()) print_fit(a, asked, setup, work, plan);
+  if (!a.memory.empty()) print_fit(a, asked, model, setup, work, plan);
 }
 
 }  // namespace

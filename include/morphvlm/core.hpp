@@ -2,6 +2,7 @@
 #pragma once
 
 #include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/flop_meter.hpp"

@@ -146,6 +146,7 @@ TEST(QuantizedModel, ConvertLeavesCodesAlone) {
   auto q = Linear<Over<NF4, Plain>>::init(8, 4, true, {at::kFloat, make_generator(1)});
   convert(q, at::kDouble);
   EXPECT_EQ(q.weight.codes.scalar_type(), at::kByte);
+  EXPECT_EQ(q.weight.nested_absmax.scalar_type(), at::kFloat);
   EXPECT_EQ(q.bias.scalar_type(), at::kDouble);
 }
 

@@ -24,9 +24,6 @@
 
 namespace morphvlm {
 
-/// Name pattern of what a quantised weight is stored as; its dtypes are part of the format.
-inline constexpr std::string_view kPackedParts = "*.weight.*";
-
 namespace detail {
 
 // NormalFloat's 16 levels, as bitsandbytes has them.
@@ -83,6 +80,17 @@ inline Tensor in_blocks(const Tensor& flat, std::int64_t width) {
   return out.view({blocks, width});
 }
 
+inline Tensor row_absmax(const Tensor& rows) { return std::get<0>(rows.abs().max(1)); }
+
+// Each row over its `absmax`; one of zeros, whose absmax is 0, stays as it is.
+inline Tensor over_absmax(const Tensor& rows, const Tensor& absmax) {
+  return rows.div(absmax.clamp_min(1e-38).unsqueeze(1));
+}
+
+inline void expect_pairs(std::int64_t in) {
+  expect(in % 2 == 0, "NF4: rows must have an even number of weights, found ", in);
+}
+
 }  // namespace detail
 
 /// 4-bit NormalFloat with double quantisation: blocks of 64 weights share a scale, blocks of 256 scales share
@@ -103,7 +111,7 @@ struct NF4 {
 
   /// Shapes alone, on the device of `options`.
   static Packed empty(std::int64_t out, std::int64_t in, const TensorOptions& options) {
-    expect(in % 2 == 0, "NF4: rows must have an even number of weights, found ", in);
+    detail::expect_pairs(in);
     const auto blocks = (out * in + block - 1) / block;
     const auto bytes = options.dtype(at::kByte), floats = options.dtype(at::kFloat);
     return {.codes = at::empty({out * in / 2}, bytes),
@@ -116,25 +124,21 @@ struct NF4 {
 
   /// Quantises weight [out, in].
   static Packed pack(const Tensor& weight) {
-    const auto out = weight.size(0), in = weight.size(1);
-    Packed p = empty(out, in, weight.options());
+    Packed p{.out = weight.size(0), .in = weight.size(1)};
+    detail::expect_pairs(p.in);
     const Tensor rows = detail::in_blocks(weight.detach().to(at::kFloat).flatten(), block);
-    Tensor scale = std::get<0>(rows.abs().max(1));
+    const Tensor scale = detail::row_absmax(rows);
     const Tensor levels = detail::nf4_levels().to(weight.device());
-    // A block of zeros has scale 0: its codes are those of 0.
-    const Tensor codes = detail::nearest_level(rows.div(scale.clamp_min(1e-38).unsqueeze(1)), levels)
-                             .flatten()
-                             .slice(0, 0, out * in);
-    const Tensor pairs = codes.view({-1, 2}).to(at::kByte);
+    const Tensor codes = detail::nearest_level(detail::over_absmax(rows, scale), levels);
+    const Tensor pairs = codes.flatten().slice(0, 0, p.out * p.in).view({-1, 2}).to(at::kByte);
     p.codes = pairs.select(1, 0).mul(16).add(pairs.select(1, 1)).contiguous();
     p.offset = scale.mean();
-    const auto blocks = scale.numel();
     const Tensor nested = detail::in_blocks(scale.sub(p.offset), nested_block);
-    p.nested_absmax = std::get<0>(nested.abs().max(1));
+    p.nested_absmax = detail::row_absmax(nested);
     const Tensor dynamic = detail::shared_dynamic_levels().to(weight.device());
-    p.absmax = detail::nearest_level(nested.div(p.nested_absmax.clamp_min(1e-38).unsqueeze(1)), dynamic)
+    p.absmax = detail::nearest_level(detail::over_absmax(nested, p.nested_absmax), dynamic)
                    .flatten()
-                   .slice(0, 0, blocks)
+                   .slice(0, 0, scale.numel())
                    .to(at::kByte)
                    .contiguous();
     return p;
@@ -205,8 +209,8 @@ struct Int8 {
   /// Quantises weight [out, in] to the nearest.
   static Packed pack(const Tensor& weight) {
     const Tensor w = weight.detach().to(at::kFloat);
-    const Tensor absmax = std::get<0>(w.abs().max(1));
-    return {.codes = w.mul(127).div(absmax.clamp_min(1e-38).unsqueeze(1)).round().to(at::kChar),
+    const Tensor absmax = detail::row_absmax(w);
+    return {.codes = detail::over_absmax(w.mul(127), absmax).round().to(at::kChar),
             .absmax = absmax,
             .out = w.size(0),
             .in = w.size(1)};

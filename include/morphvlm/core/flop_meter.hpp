@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <vector>
 
 #include "morphvlm/core/tensor.hpp"
 
@@ -30,7 +29,17 @@ inline double product_flops(const Tensor& a, const Tensor& b) {
   return 2.0 * static_cast<double>(a.numel()) * static_cast<double>(b.size(-1));
 }
 
-// Scores and weighted sum of attention; `heads` rows of q against the keys.
+// Where a convolution puts its weight along dimension d (from 0) of the image. A list of one stands for all
+// dimensions.
+inline std::int64_t convolution_places(const Tensor& x, const Tensor& w, std::int64_t d,
+                                       at::IntArrayRef stride, at::IntArrayRef padding,
+                                       at::IntArrayRef dilation) {
+  const auto of = [d](at::IntArrayRef v) { return v[std::min(v.size() - 1, static_cast<std::size_t>(d))]; };
+  const auto reach = of(dilation) * (w.size(d + 2) - 1) + 1;
+  return (x.size(d + 2) + 2 * of(padding) - reach) / of(stride) + 1;
+}
+
+// Scores and weighted sum of attention: rows of q against the keys.
 inline double attention_flops(const Tensor& q, const Tensor& k, const Tensor& v) {
   return 2.0 * static_cast<double>(q.numel() / q.size(-1)) * static_cast<double>(k.size(-2)) *
          static_cast<double>(q.size(-1) + v.size(-1));
@@ -56,15 +65,9 @@ inline double operator_flops(std::string_view name, c10::ArrayRef<const c10::IVa
   if (name == "aten::convolution") {
     const auto& w = tensor(1);
     const auto stride = in[3].toIntVector(), padding = in[4].toIntVector(), dilation = in[5].toIntVector();
-    // A list of one stands for all dimensions.
-    const auto at = [](const std::vector<std::int64_t>& v, std::int64_t d) {
-      return v[std::min(v.size() - 1, static_cast<std::size_t>(d))];
-    };
     double places = static_cast<double>(tensor(0).size(0));
-    for (std::int64_t d = 0; d < w.dim() - 2; ++d) {
-      const auto reach = at(dilation, d) * (w.size(d + 2) - 1) + 1;
-      places *= static_cast<double>((tensor(0).size(d + 2) + 2 * at(padding, d) - reach) / at(stride, d) + 1);
-    }
+    for (std::int64_t d = 0; d < w.dim() - 2; ++d)
+      places *= static_cast<double>(convolution_places(tensor(0), w, d, stride, padding, dilation));
     return 2.0 * places * static_cast<double>(w.numel());
   }
   if (name == "aten::convolution_backward") {

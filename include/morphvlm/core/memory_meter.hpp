@@ -116,14 +116,13 @@ class MemoryMeter {
   explicit MemoryMeter(c10::DeviceType device) : tally_(std::make_shared<detail::MemoryTally>()) {
     if (device == c10::kMeta) {
       previous_ = detail::CountingMetaAllocator::instance().count_for(tally_);
-      meta_ = true;
     } else {
       reports_ = std::make_unique<c10::DebugInfoGuard>(
           c10::DebugInfoKind::PROFILER_STATE, std::make_shared<detail::MemoryReports>(tally_, device));
     }
   }
   ~MemoryMeter() {
-    if (meta_) detail::CountingMetaAllocator::instance().count_for(std::move(previous_));
+    if (!reports_) detail::CountingMetaAllocator::instance().count_for(std::move(previous_));
   }
   MemoryMeter(const MemoryMeter&) = delete;
   MemoryMeter& operator=(const MemoryMeter&) = delete;
@@ -136,8 +135,7 @@ class MemoryMeter {
  private:
   std::shared_ptr<detail::MemoryTally> tally_;
   std::shared_ptr<detail::MemoryTally> previous_ = {};
-  std::unique_ptr<c10::DebugInfoGuard> reports_ = {};
-  bool meta_ = false;
+  std::unique_ptr<c10::DebugInfoGuard> reports_ = {};  // none on the meta device
 };
 
 }  // namespace morphvlm

@@ -177,16 +177,28 @@ std::int64_t trainable_count(const M& module) {
   return count;
 }
 
+/// Whether `name` is a part of what a quantised weight is stored as; its dtype belongs to the storage format.
+inline bool is_packed_part(std::string_view name) {
+  return name.starts_with("weight.") || matches(name, "*.weight.*");
+}
+
+namespace detail {
+// Whether a parameter stays in its dtype whatever a module is converted to.
+inline bool keeps_dtype(const std::string& name, const Tensor& t) {
+  return !t.is_floating_point() || is_packed_part(name);
+}
+}  // namespace detail
+
 /// Moves and/or converts the parameters whose name matches `pattern`, keeping which ones are trainable.
-/// Integer tensors are moved and not converted.
+/// Integer tensors and parts of quantised weights are moved and not converted.
 template <class M>
 void convert(M& module, const TensorOptions& options, std::string_view pattern = "*") {
   visit(module, [&](const std::string& name, Tensor& t) {
     if (!matches(name, pattern)) return;
     const bool trainable = t.requires_grad();
-    const auto dtype = t.is_floating_point() && options.has_dtype()
-                           ? c10::typeMetaToScalarType(options.dtype())
-                           : t.scalar_type();
+    const auto dtype = detail::keeps_dtype(name, t) || !options.has_dtype()
+                           ? t.scalar_type()
+                           : c10::typeMetaToScalarType(options.dtype());
     t = t.detach().to(options.dtype(dtype)).set_requires_grad(trainable);
   });
 }

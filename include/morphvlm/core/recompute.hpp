@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <utility>
 #include <vector>
 
+#include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
@@ -19,22 +19,16 @@ using Segment = std::function<Tensor(const std::vector<Tensor>&)>;
 
 namespace detail {
 
-struct HeldSegment : torch::CustomClassHolder {
-  explicit HeldSegment(Segment s) : segment(std::move(s)) {}
-  Segment segment;
-};
-
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Segment& segment,
                         at::TensorList inputs) {
     context->save_for_backward(inputs.vec());
-    context->saved_data["segment"] = at::IValue::make_capsule(c10::make_intrusive<HeldSegment>(segment));
+    hold(context, segment);
     return segment(inputs.vec());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& grads) {
-    const auto held = context->saved_data["segment"].toCapsule();
     std::vector<Tensor> inputs;
     for (const auto& t : context->get_saved_variables()) {
       inputs.push_back(t.defined() ? t.detach().set_requires_grad(t.requires_grad()) : t);
@@ -42,7 +36,7 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     Tensor out;
     {
       at::AutoGradMode record(true);
-      out = static_cast<HeldSegment*>(held.get())->segment(inputs);
+      out = held<Segment>(context)(inputs);
     }
     torch::autograd::backward({out}, {grads[0]});
     torch::autograd::variable_list result(1);  // the segment itself has no gradient

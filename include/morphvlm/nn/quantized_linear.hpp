@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/module.hpp"
-#include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/nf4_product.hpp"
 
@@ -34,19 +34,14 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
 // x W^T with W made when it is needed, forward and backward, and kept by neither.
 template <WeightFormat F>
 struct PackedProduct : torch::autograd::Function<PackedProduct<F>> {
-  struct Held : torch::CustomClassHolder {
-    explicit Held(typename F::Packed p) : packed(std::move(p)) {}
-    typename F::Packed packed;
-  };
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
                         const typename F::Packed& packed) {
-    context->saved_data["packed"] = at::IValue::make_capsule(c10::make_intrusive<Held>(packed));
+    hold(context, packed);
     return packed_product<F>(x, packed);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& grads) {
-    const auto held = context->saved_data["packed"].toCapsule();
-    const auto& packed = static_cast<Held*>(held.get())->packed;
+    const auto& packed = held<typename F::Packed>(context);
     return {at::matmul(grads[0], F::unpack(packed, grads[0].scalar_type())), Tensor{}};
   }
 };
@@ -114,7 +109,7 @@ void quantize_into(To& to, const From& from) {
     }
   });
   visit(to, [&](const std::string& name, Tensor& t) {
-    if (!matches(name, kPackedParts)) t = take(name);
+    if (!is_packed_part(name)) t = take(name);
   });
 }
 

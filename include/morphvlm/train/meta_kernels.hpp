@@ -6,13 +6,13 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm::detail {
@@ -20,6 +20,11 @@ namespace morphvlm::detail {
 // LibTorch's fused attention on CPU: the result is laid out [batch, time, heads, d], and so are gradients.
 inline Tensor by_time(const Tensor& x, std::int64_t d) {
   return at::empty({x.size(0), x.size(2), x.size(1), d}, x.options()).transpose(1, 2);
+}
+
+// A gradient of this shape where it is wanted.
+inline Tensor empty_if(bool is_wanted, at::IntArrayRef shape, const Tensor& like) {
+  return is_wanted ? at::empty(shape, like.options()) : Tensor{};
 }
 
 inline std::tuple<Tensor, Tensor> meta_attention(const Tensor& q, const Tensor&, const Tensor& v, double,
@@ -42,13 +47,9 @@ inline Tensor meta_convolution(const Tensor& x, const Tensor& w, const std::opti
                                c10::SymIntArrayRef dilation, bool, c10::SymIntArrayRef,
                                c10::SymInt) {  // NOLINT: by value, as the operator is registered
   std::vector<std::int64_t> shape{x.size(0), w.size(0)};
-  // A list of one stands for all dimensions.
-  const auto entry = [](c10::SymIntArrayRef v, std::int64_t d) {
-    return v[std::min(v.size() - 1, static_cast<std::size_t>(d))].expect_int();
-  };
   for (std::int64_t d = 0; d < w.dim() - 2; ++d) {
-    const auto reach = entry(dilation, d) * (w.size(d + 2) - 1) + 1;
-    shape.push_back((x.size(d + 2) + 2 * entry(padding, d) - reach) / entry(stride, d) + 1);
+    shape.push_back(convolution_places(x, w, d, C10_AS_INTARRAYREF_SLOW(stride),
+                                       C10_AS_INTARRAYREF_SLOW(padding), C10_AS_INTARRAYREF_SLOW(dilation)));
   }
   return at::empty(shape, x.options());
 }
@@ -58,10 +59,8 @@ inline std::tuple<Tensor, Tensor, Tensor> meta_convolution_backward(
     c10::SymIntArrayRef, bool, c10::SymIntArrayRef,
     c10::SymInt,  // NOLINT: by value, as the operator is registered
     std::array<bool, 3> wanted) {
-  const auto like = [](bool is_wanted, at::IntArrayRef shape, const Tensor& t) {
-    return is_wanted ? at::empty(shape, t.options()) : Tensor{};
-  };
-  return {like(wanted[0], x.sizes(), x), like(wanted[1], w.sizes(), w), like(wanted[2], {w.size(0)}, w)};
+  return {empty_if(wanted[0], x.sizes(), x), empty_if(wanted[1], w.sizes(), w),
+          empty_if(wanted[2], {w.size(0)}, w)};
 }
 
 inline Tensor meta_embedding_backward(const Tensor& grad, const Tensor&,
@@ -82,11 +81,10 @@ inline std::tuple<Tensor, Tensor, Tensor> meta_layer_norm(const Tensor& x, c10::
 inline std::tuple<Tensor, Tensor, Tensor> meta_layer_norm_backward(
     const Tensor&, const Tensor& x, c10::SymIntArrayRef, const Tensor&, const Tensor&,
     const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, std::array<bool, 3> wanted) {
-  const auto like = [](bool is_wanted, const Tensor& t) {
-    return is_wanted ? at::empty(t.sizes(), t.options()) : Tensor{};
+  const auto of = [&](std::size_t i, const std::optional<Tensor>& t) {
+    return t ? empty_if(wanted[i], t->sizes(), *t) : Tensor{};
   };
-  return {like(wanted[0], x), weight ? like(wanted[1], *weight) : Tensor{},
-          bias ? like(wanted[2], *bias) : Tensor{}};
+  return {of(0, x), of(1, weight), of(2, bias)};
 }
 
 inline Tensor& meta_elementwise(const Tensor& x, Tensor& out) {

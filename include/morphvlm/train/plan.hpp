@@ -73,18 +73,12 @@ std::int64_t packed_away(const Model& model) {
 
 }  // namespace detail
 
-/// Keeps all parameters that are not trained in `dtype`; those that are stay as they are. Returns how many
-/// tensors were converted.
+/// Keeps all parameters that are not trained in `dtype`, as `convert` would; those that are stay as they are.
 template <class Model>
-std::int64_t keep_frozen_in(Model& model, at::ScalarType dtype) {
-  std::int64_t count = 0;
+void keep_frozen_in(Model& model, at::ScalarType dtype) {
   visit(model, [&](const std::string& name, Tensor& t) {
-    if (t.requires_grad() || t.scalar_type() == dtype) return;
-    if (!t.is_floating_point() || matches(name, kPackedParts)) return;
-    t = t.to(dtype);
-    ++count;
+    if (!t.requires_grad() && !detail::keeps_dtype(name, t)) t = t.to(dtype);
   });
-  return count;
 }
 
 namespace detail {
