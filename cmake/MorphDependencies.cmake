@@ -4,6 +4,12 @@ include(MorphBoost)
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
+# LibTorch's loops in headers, which the kernels here are run by, use several threads only with OpenMP. Both
+# then share one pool of threads: whichever library comes first serves all.
+find_package(OpenMP COMPONENTS CXX)
+if(NOT OpenMP_CXX_FOUND)
+  message(STATUS "morphvlm: ${CMAKE_CXX_COMPILER_ID} has no OpenMP here; kernels of this project use one thread")
+endif()
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(JPEG REQUIRED)
@@ -36,4 +42,5 @@ _morphvlm_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
 
 set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 morphvlm::sentencepiece morphvlm::utf8proc
     nlohmann_json::nlohmann_json Eigen3::Eigen
-    JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads)
+    JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads
+    $<TARGET_NAME_IF_EXISTS:OpenMP::OpenMP_CXX>)

@@ -49,7 +49,7 @@ TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
   const std::vector<detail::Nf4Kernel> kernels{&detail::nf4_outputs_portable, detail::nf4_kernel()};
   for (const std::int64_t in : {64, 192, 256}) {  // chunks of 128: none whole, one and a half, two
     const auto p = NF4::pack(normal({37, in}, 5));
-    for (std::int64_t rows = 1; rows <= kMaxNf4Rows; ++rows) {
+    for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
       const Tensor x = normal({rows, 1, in}, 6);
       ASSERT_TRUE(has_nf4_product(x, p));
       const Tensor expected = at::linear(x, NF4::unpack(p, at::kFloat));

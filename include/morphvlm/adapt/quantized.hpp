@@ -17,10 +17,12 @@
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/x86_kernels.hpp"
 
 namespace morphvlm {
 
@@ -85,6 +87,48 @@ inline Tensor row_absmax(const Tensor& rows) { return std::get<0>(rows.abs().max
 // Each row over its `absmax`; one of zeros, whose absmax is 0, stays as it is.
 inline Tensor over_absmax(const Tensor& rows, const Tensor& absmax) {
   return rows.div(absmax.clamp_min(1e-38).unsqueeze(1));
+}
+
+// Writes the two levels that each of `bytes` codes stands for.
+template <class T>
+using Nf4LookUp = void (*)(const std::array<T, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
+                           T* values);
+
+template <class T>
+void nf4_look_up_portable(const std::array<T, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
+                          T* values) {
+  for (std::int64_t i = 0; i < bytes; ++i) {
+    values[2 * i] = level[codes[i] >> 4];
+    values[2 * i + 1] = level[codes[i] & 15];
+  }
+}
+
+#if MORPHVLM_HAS_X86_KERNELS
+// The sixteen levels are a register, and looking up a permutation of it.
+__attribute__((target("avx512f,avx512bw,avx512vl"))) inline void nf4_look_up_avx512(
+    const std::array<c10::BFloat16, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
+    c10::BFloat16* values) {
+  constexpr __mmask8 kAll = 0xFF;
+  const __m256i levels = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(level.data()));
+  std::int64_t i = 0;
+  for (; i + 8 <= bytes; i += 8) {
+    const __m256i pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
+    const __m256i places = _mm256_or_si256(_mm256_srli_epi32(pairs, 4), _mm256_slli_epi32(pairs, 16));
+    _mm256_mask_storeu_epi32(values + 2 * i, kAll, _mm256_maskz_permutexvar_epi16(0xFFFF, places, levels));
+  }
+  nf4_look_up_portable(level, codes + i, bytes - i, values + 2 * i);
+}
+#endif
+
+template <class T>
+Nf4LookUp<T> nf4_look_up() {
+#if MORPHVLM_HAS_X86_KERNELS
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    static const bool kAvx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (kAvx512) return &nf4_look_up_avx512;
+  }
+#endif
+  return &nf4_look_up_portable<T>;
 }
 
 inline void expect_pairs(std::int64_t in) {
@@ -173,16 +217,14 @@ struct NF4 {
     const auto* const scales = scale.const_data_ptr<float>();
     auto* const values = weight.mutable_data_ptr<T>();
     const auto bytes = p.codes.numel();
+    const auto look_up = detail::nf4_look_up<T>();
     at::parallel_for(0, scale.numel(), 256, [&](std::int64_t first, std::int64_t last) {
       for (auto b = first; b < last; ++b) {
         std::array<T, 16> level;
         for (std::size_t i = 0; i < level.size(); ++i)
           level[i] = static_cast<T>(detail::kNf4Levels[i] * scales[b]);
-        const auto end = std::min(bytes, (b + 1) * (block / 2));
-        for (auto i = b * (block / 2); i < end; ++i) {
-          values[2 * i] = level[codes[i] >> 4];
-          values[2 * i + 1] = level[codes[i] & 15];
-        }
+        const auto begin = b * (block / 2), end = std::min(bytes, begin + block / 2);
+        look_up(level, codes + begin, end - begin, values + 2 * begin);
       }
     });
     return weight;

@@ -2,8 +2,6 @@
 // (sizes) and a Module (the aggregate of parameters).
 #pragma once
 
-#include <ATen/ops/linear.h>
-
 #include <concepts>
 #include <cstdint>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/self_attention.hpp"
 
@@ -64,7 +63,7 @@ Tensor run_layers(const std::vector<Layer>& layers, Tensor x, const DecoderConte
 /// Logits of normed activations x [..., dim] by the rows of `head` [vocabulary, dim], or by those of `tokens`
 /// (int64 [n]) alone.
 inline Tensor head_logits(const Tensor& x, const Tensor& head, const Tensor& tokens) {
-  return at::linear(x, (tokens.defined() ? head.index_select(0, tokens) : head).to(x.scalar_type()));
+  return product(x, (tokens.defined() ? head.index_select(0, tokens) : head).to(x.scalar_type()));
 }
 
 /// The hook of a plain language model: the layer's input goes in as it is.

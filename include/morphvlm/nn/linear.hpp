@@ -2,7 +2,6 @@
 #pragma once
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 
 #include <cmath>
 #include <type_traits>
@@ -10,6 +9,7 @@
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 
 namespace morphvlm {
 
@@ -24,8 +24,7 @@ struct Linear {
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    Tensor y =
-        bias.defined() ? at::linear(x, weight.to(dtype), bias.to(dtype)) : at::linear(x, weight.to(dtype));
+    Tensor y = product(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
     if constexpr (!std::is_same_v<Adapter, Plain>) {
       if (!is_merged(adapter)) y.add_(adapter(x));  // the product's own memory; no backward pass needs it
     }

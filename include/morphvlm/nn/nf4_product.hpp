@@ -3,26 +3,17 @@
 #pragma once
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 
 #include <array>
 #include <cstdint>
 #include <numeric>
 #include <vector>
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define MORPHVLM_HAS_AVX512_KERNELS 1
-#include <immintrin.h>
-#else
-#define MORPHVLM_HAS_AVX512_KERNELS 0
-#endif
-
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/core/x86_kernels.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 
 namespace morphvlm {
-
-/// The most rows that nf4_product takes; from there on the unpacked weight is shared by enough of them.
-inline constexpr std::int64_t kMaxNf4Rows = 4;
 
 namespace detail {
 
@@ -49,7 +40,7 @@ inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t 
   constexpr std::int64_t kHalf = NF4::block / 2;
   const auto blocks = w.in / NF4::block;
   for (auto o = first; o < last; ++o) {
-    std::array<float, kMaxNf4Rows> sums{};
+    std::array<float, kMaxFewRows> sums{};
     for (std::int64_t b = 0; b < blocks; ++b) {
       const auto block = o * blocks + b;
       const auto* const codes = w.codes + block * kHalf;
@@ -65,7 +56,7 @@ inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t 
   }
 }
 
-#if MORPHVLM_HAS_AVX512_KERNELS
+#if MORPHVLM_HAS_X86_KERNELS
 // x in the order in which 64 bytes of codes, as sixteen 32-bit lanes, give them up from the lowest four bits
 // of each lane on: [rows, chunks of 128, 8 shifts, 16 lanes], filled up with zeros.
 inline std::vector<float> in_lane_order(const float* x, std::int64_t rows, std::int64_t in) {
@@ -138,7 +129,7 @@ inline void nf4_outputs_avx512_rows(const Nf4View& w, const float* x, std::int64
 
 // The fastest kernel that this processor runs.
 inline Nf4Kernel nf4_kernel() {
-#if MORPHVLM_HAS_AVX512_KERNELS
+#if MORPHVLM_HAS_X86_KERNELS
   static const bool kAvx512 = __builtin_cpu_supports("avx512f") != 0;
   if (kAvx512) return &nf4_outputs_avx512_rows;
 #endif
@@ -150,28 +141,28 @@ inline Nf4Kernel nf4_kernel() {
 /// Whether nf4_product can multiply x [..., in] by `p`: on a CPU, few rows, whole blocks to a row of the
 /// weight.
 inline bool has_nf4_product(const Tensor& x, const NF4::Packed& p) {
-  return x.is_cpu() && p.in % NF4::block == 0 && x.numel() > 0 && x.numel() <= kMaxNf4Rows * p.in;
+  return p.in % NF4::block == 0 && is_few_rows(x, p.in);
 }
 
 /// x W^T for x [..., in] (see has_nf4_product) and the weight that `p` stands for; sums in fp32, [..., out]
 /// in x's dtype.
 inline Tensor nf4_product(const Tensor& x, const NF4::Packed& p,
                           detail::Nf4Kernel kernel = detail::nf4_kernel()) {
-  const Tensor flat = x.reshape({-1, p.in}).to(at::kFloat).contiguous();
+  const auto x_values = detail::floats_of(x);
+  const auto rows = x.numel() / p.in;
+  std::vector<float> y(static_cast<std::size_t>(rows * p.out));
   const detail::Nf4View view{.codes = p.codes.const_data_ptr<std::uint8_t>(),
                              .absmax = p.absmax.const_data_ptr<std::uint8_t>(),
                              .nested_absmax = p.nested_absmax.const_data_ptr<float>(),
                              .dynamic = detail::shared_dynamic_levels().const_data_ptr<float>(),
                              .offset = p.offset.item<float>(),
                              .in = p.in};
-  Tensor y = at::empty({flat.size(0), p.out}, flat.options());
-  auto* const values = y.mutable_data_ptr<float>();
   at::parallel_for(0, p.out, 16, [&](std::int64_t first, std::int64_t last) {
-    kernel(view, flat.const_data_ptr<float>(), flat.size(0), p.out, first, last, values);
+    kernel(view, x_values.data(), rows, p.out, first, last, y.data());
   });
   auto shape = x.sizes().vec();
   shape.back() = p.out;
-  return y.to(x.scalar_type()).view(shape);
+  return detail::tensor_of(y, shape, x.options());
 }
 
 }  // namespace morphvlm

@@ -1,13 +1,18 @@
 // Normalisation over the last dimension.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+#include <cstdint>
+
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 
 namespace morphvlm {
 
@@ -31,6 +36,24 @@ struct LayerNorm {
   }
 };
 
+namespace detail {
+
+// RMSNorm of few rows: LibTorch makes ten operators of it on a CPU, each slower to call than to run.
+inline Tensor few_rows_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  auto values = floats_of(x);
+  const auto weights = floats_of(weight);
+  const auto dim = weights.size();
+  for (std::size_t row = 0; row < values.size(); row += dim) {
+    double squares = 0;
+    for (std::size_t i = 0; i < dim; ++i) squares += static_cast<double>(values[row + i]) * values[row + i];
+    const auto scale = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(dim) + eps));
+    for (std::size_t i = 0; i < dim; ++i) values[row + i] = values[row + i] * scale * weights[i];
+  }
+  return tensor_of(values, x.sizes(), x.options());
+}
+
+}  // namespace detail
+
 /// x / sqrt(mean(x^2) + eps) * weight, the mean in fp32 also for 16-bit activations (as HF's LlamaRMSNorm).
 struct RMSNorm {
   Tensor weight = {};  ///< [dim]
@@ -38,6 +61,8 @@ struct RMSNorm {
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
+    const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
+    if (plain && is_few_rows(x, weight.size(0))) return detail::few_rows_rms_norm(x, weight, eps);
     return at::rms_norm(x, weight.sizes(), weight.to(x.scalar_type()), eps);
   }
 

@@ -15,6 +15,7 @@
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/module.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/nf4_product.hpp"
 
@@ -27,6 +28,10 @@ template <WeightFormat F>
 Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
   if constexpr (std::is_same_v<F, NF4>) {
     if (has_nf4_product(x, packed)) return nf4_product(x, packed);
+  }
+  if constexpr (std::is_same_v<F, Int8>) {
+    if (is_few_rows(x, packed.in))
+      return few_rows_product<std::int8_t>(x, packed.codes, packed.absmax.div(127));
   }
   return at::linear(x, F::unpack(packed, x.scalar_type()));
 }
