@@ -12,65 +12,28 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
+#include "tests/train/tiny_training.hpp"
 
 namespace morphvlm {
 namespace {
 
 using ::testing::AllOf;
+using testing::changed;
 using ::testing::HasSubstr;
+using testing::kQuiet;
+using testing::kWholeBatch;
+using testing::loss_of_rows;
 using ::testing::Not;
+using testing::open_model;
 using testing::TinyVlm;
-using Model = TinyVlm<LoRA<Attn>>;
+using Model = testing::TinyAdapted;
 using CrossModel = TinyVlm<LoRA<CrossAttn, CrossMlp>>;
-
-// Four questions of different length, answers of equal length, so that half batches weigh the same.
-const std::vector<VqaTokens>& rows() {
-  static const std::vector<VqaTokens> kRows = {
-      {{3, 4}, {testing::kTinyMedia, 5, 6}, {7, testing::kTinyEnd}},
-      {{3}, {testing::kTinyMedia, 8, 6}, {9, testing::kTinyEnd}},
-      {{}, {testing::kTinyMedia, 5, 6, 2}, {30, testing::kTinyEnd}},
-      {{3, 4}, {testing::kTinyMedia, 5, 6}, {12, testing::kTinyEnd}}};
-  return kRows;
-}
-
-// The loss of `count` rows from `first` on, each with its own picture.
-template <class M>
-Tensor loss_of_rows(const M& model, std::int64_t first, std::int64_t count) {
-  const Batch batch =
-      collate(std::span(rows()).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), 0);
-  const auto dtype = model.lang_encoder.model.embed_tokens.weight.scalar_type();
-  const Tensor pixels = testing::tiny_pixels(5, 4).slice(0, first, first + count).to(dtype);
-  return next_token_loss(model, model.hidden(batch.text, model.resample(model.encode_vision(pixels))),
-                         batch.labels);
-}
-
-const auto kWholeBatch = [](const auto& model, std::int64_t) { return loss_of_rows(model, 0, 4); };
-const TrainLog kQuiet{.title = ""};
-
-template <class M = Model>
-M open_model(const TrainableParts& parts = {}, typename M::Config config = testing::tiny_config<M>(),
-             at::ScalarType dtype = at::kFloat) {
-  M model = testing::tiny_model<M>(7, config, dtype);
-  set_trainable_parts(model, parts);
-  return model;
-}
 
 template <class M>
 StateDict snapshot(const M& model, std::string_view pattern = "*") {
   StateDict copy = state_dict(model, pattern);
   for (auto& [name, t] : copy) t = t.clone();
   return copy;
-}
-
-// Names of the tensors that are not what they were, to the last bit.
-template <class M>
-std::set<std::string> changed(const M& model, const StateDict& before) {
-  std::set<std::string> names;
-  const StateDict now = state_dict(model);
-  for (std::size_t i = 0; i < now.size(); ++i) {
-    if (!now[i].second.equal(before[i].second)) names.insert(now[i].first);
-  }
-  return names;
 }
 
 TEST(Trainer, OverfitsOneBatch) {
@@ -90,7 +53,7 @@ TEST(Trainer, TwoHalfBatchesHaveTheGradientOfTheWhole) {
   auto optimizer = AdamW::over(model, {});
   const auto gradients_of = [&](std::int64_t accumulate, auto loss_of) {
     optimizer.zero_grad();
-    const double loss = detail::accumulate_gradients(model, {.accumulate = accumulate}, 0, loss_of);
+    const double loss = detail::accumulate_gradients(model, {.accumulate = accumulate}, 0, loss_of).loss;
     std::vector<Tensor> grads{at::tensor({loss}, at::kDouble)};
     for (const auto& p : optimizer.groups.front().parameters) grads.push_back(p.grad());
     return grads;
@@ -210,13 +173,49 @@ TEST(Trainer, LogsOneJsonLineAStep) {
   EXPECT_EQ(count, 5u);
 }
 
-TEST(Trainer, LossThatIsNoNumberStopsTheRun) {
-  auto model = open_model();
-  const auto broken = [](const auto& m, std::int64_t index) {
-    return loss_of_rows(m, 0, 4).mul(index == 3 ? std::numeric_limits<double>::quiet_NaN() : 1.0);
+// The loss of a batch, and no number for the batches from `first` on, `count` of them.
+auto broken_loss(std::int64_t first, std::int64_t count) {
+  return [=](const auto& m, std::int64_t index) {
+    const bool bad = index >= first && index < first + count;
+    return loss_of_rows(m, 0, 4).mul(bad ? std::numeric_limits<double>::quiet_NaN() : 1.0);
   };
-  EXPECT_ERROR(train(model, {.steps = 9, .accumulate = 2}, broken, kQuiet), HasSubstr("batch 3"),
-               HasSubstr("step 1"), HasSubstr("nan"));
+}
+
+TEST(Trainer, LossesThatAreNoNumberInARowStopTheRun) {
+  auto model = open_model();
+  TrainLog log = kQuiet;
+  log.describe = [](std::int64_t index) { return "question " + std::to_string(100 + index); };
+  EXPECT_ERROR(train(model, {.steps = 9, .accumulate = 2, .skip_at_most = 0}, broken_loss(3, 9), kQuiet),
+               HasSubstr("batch 3"), HasSubstr("step 1"), HasSubstr("nan"));
+  EXPECT_ERROR(train(model, {.steps = 9, .skip_at_most = 2}, broken_loss(3, 9), log), HasSubstr("batch 5"),
+               HasSubstr("step 5"), HasSubstr("as in the 2 steps before"), HasSubstr("question 105"));
+}
+
+TEST(Trainer, AStepWhoseLossIsNoNumberIsSkipped) {
+  auto model = open_model();
+  const TrainConfig config{.steps = 9, .lr = 1e-2, .skip_at_most = 2};
+  const auto history = train(model, config, broken_loss(4, 2), kQuiet);
+  ASSERT_EQ(history.size(), 9u);
+  for (const auto& step : history) EXPECT_EQ(step.skipped, step.step == 4 || step.step == 5) << step.step;
+  visit(model, [](const std::string& name, const Tensor& t) {
+    EXPECT_TRUE(t.isfinite().all().item<bool>()) << name;
+  });
+  // Nothing but the rate's own course knows of a skipped step.
+  auto other = open_model();
+  train(other, {.steps = 7, .lr = 1e-2}, kWholeBatch, kQuiet);
+  EXPECT_TRUE(changed(model, state_dict(other)).empty());
+}
+
+TEST(Trainer, AGradientThatIsNoNumberIsSkipped) {
+  auto model = open_model();
+  const auto steep = [](const auto& m, std::int64_t index) {
+    const Tensor loss = loss_of_rows(m, 0, 4);
+    // Infinite slope at a finite value.
+    return index == 2 ? loss.sub(loss.detach()).sqrt().add(1) : loss;
+  };
+  const auto history = train(model, {.steps = 4, .lr = 1e-2}, steep, kQuiet);
+  EXPECT_TRUE(history.at(2).skipped);
+  EXPECT_FALSE(history.at(3).skipped);
 }
 
 TEST(Trainer, NothingToTrainIsAnError) {

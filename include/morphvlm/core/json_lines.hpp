@@ -1,8 +1,10 @@
 // A log that programs read: one JSON object a line, flushed line by line so that a killed run keeps its past.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
@@ -11,10 +13,11 @@ namespace morphvlm {
 
 /// Writes aggregates as JSON lines; with an empty path writes nothing.
 struct JsonLines {
-  /// Starts the file anew.
-  explicit JsonLines(const std::filesystem::path& path) : path_(path) {
+  /// Goes on behind the first `keep` lines of the file; what is behind them is dropped.
+  explicit JsonLines(const std::filesystem::path& path, std::int64_t keep = 0) : path_(path) {
     if (path.empty()) return;
-    out_.open(path, std::ios::trunc);
+    if (std::filesystem::exists(path)) std::filesystem::resize_file(path, size_of_lines(keep));
+    out_.open(path, std::ios::app);
     expect(out_.good(), path.string(), ": cannot be opened for writing");
   }
 
@@ -27,6 +30,13 @@ struct JsonLines {
   }
 
  private:
+  std::uintmax_t size_of_lines(std::int64_t count) const {
+    std::ifstream in(path_);
+    std::uintmax_t size = 0;
+    for (std::string line; count > 0 && std::getline(in, line) && !in.eof(); --count) size += line.size() + 1;
+    return size;
+  }
+
   std::filesystem::path path_;
   std::ofstream out_;
 };

@@ -104,6 +104,14 @@ class Progress {
     draw(now, false);
   }
 
+  /// Work that goes on: `n` units were done before, and do not count for the rate.
+  void begin_at(std::int64_t n) { done_ = before_ = n; }
+
+  /// A line of its own about something that is worth one.
+  void note(std::string_view text) const {
+    output_.write((output_.terminal ? "\r\x1b[K" : "") + std::string(text) + '\n');
+  }
+
   /// Shows the final state; later calls do nothing.
   void finish() {
     if (!std::exchange(finished_, true) && !title_.empty()) draw(output_.seconds(), true);
@@ -118,15 +126,16 @@ class Progress {
   std::string line(double now, bool last) const {
     const double elapsed = now - start_;
     const auto done = static_cast<double>(done_), total = static_cast<double>(total_);
+    const auto fresh = static_cast<double>(done_ - before_);
     std::string out = title_ + ' ';
     if (total_ > 0 && output_.terminal) out += detail::progress_bar(done / total);
     out += std::to_string(done_);
     if (total_ > 0) out += '/' + std::to_string(total_) + " (" + fixed(100 * done / total, 0) + " %)";
-    if (done > 0 && elapsed > 0) out += ", " + detail::format_rate(done / elapsed);
+    if (fresh > 0 && elapsed > 0) out += ", " + detail::format_rate(fresh / elapsed);
     if (last) {
       out += ", " + format_duration(elapsed);
-    } else if (total_ > done_ && done > 0) {
-      out += ", ETA " + format_duration(elapsed * (total - done) / done);
+    } else if (total_ > done_ && fresh > 0) {
+      out += ", ETA " + format_duration(elapsed * (total - done) / fresh);
     }
     return text_.empty() ? out : out + ", " + text_;
   }
@@ -143,7 +152,7 @@ class Progress {
   std::int64_t total_ = 0;
   ProgressOutput output_;
   std::string text_;
-  std::int64_t done_ = 0;
+  std::int64_t done_ = 0, before_ = 0;
   double start_ = 0, last_ = 0;
   bool finished_ = false;
 };

@@ -22,6 +22,22 @@
 
 namespace morphvlm {
 
+namespace detail {
+
+// The system's calls that writing is made of, so that tests can let any of them fail.
+struct FileCalls {
+  ::ssize_t (*write)(int, const void*, std::size_t) = &::write;
+  int (*fsync)(int) = &::fsync;
+  int (*rename)(const char*, const char*) = &::rename;
+};
+
+inline FileCalls& file_calls() {
+  static FileCalls calls;
+  return calls;
+}
+
+}  // namespace detail
+
 /// What a writer callback of write_file gets: appends bytes to the file to be.
 struct FileSink {
   int fd = -1;
@@ -30,7 +46,7 @@ struct FileSink {
   /// Appends; an Error where the disk does not take it all.
   void write(std::span<const std::byte> bytes) const {
     while (!bytes.empty()) {
-      const auto written = ::write(fd, bytes.data(), bytes.size());
+      const auto written = detail::file_calls().write(fd, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) detail::fail_errno(path, "cannot be written");
       bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -72,7 +88,7 @@ inline void sync_path(const std::filesystem::path& path) {
   const Descriptor d(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (d.fd < 0) fail_errno(path, "cannot be opened for syncing");
   // Some network file systems cannot sync a folder and say so with EINVAL.
-  if (::fsync(d.fd) != 0 && errno != EINVAL) fail_errno(path, "cannot be synced to the disk");
+  if (file_calls().fsync(d.fd) != 0 && errno != EINVAL) fail_errno(path, "cannot be synced to the disk");
 }
 
 inline void sync_tree(const std::filesystem::path& folder) {
@@ -84,7 +100,7 @@ inline void sync_tree(const std::filesystem::path& folder) {
 }
 
 inline void rename_path(const std::filesystem::path& from, const std::filesystem::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail_errno(to, "cannot be put into place");
+  if (file_calls().rename(from.c_str(), to.c_str()) != 0) fail_errno(to, "cannot be put into place");
 }
 
 // Symbolic links are followed first, so that a link to another disk stays a link.
@@ -122,7 +138,7 @@ inline void replace_directory(const std::filesystem::path& fresh, const std::fil
   if (in_one_step && exchange(fresh, target)) return;
   const auto aside = sibling(target);
   rename_path(target, aside);
-  if (::rename(fresh.c_str(), target.c_str()) == 0) {
+  if (file_calls().rename(fresh.c_str(), target.c_str()) == 0) {
     std::filesystem::remove_all(aside);
     return;
   }
@@ -147,7 +163,7 @@ void write_file(const std::filesystem::path& path, Fill&& fill) {
     if (out.fd < 0) detail::fail_errno(path, "cannot be created");
     const detail::Temporary fresh(name);
     fill(FileSink{out.fd, path});
-    if (::fsync(out.fd) != 0) detail::fail_errno(path, "cannot be synced to the disk");
+    if (detail::file_calls().fsync(out.fd) != 0) detail::fail_errno(path, "cannot be synced to the disk");
     detail::rename_path(fresh.path, target);
     detail::sync_path(target.parent_path());
   });
