@@ -1,17 +1,12 @@
 // Asks a model folder a data set's questions and scores the answers (docs/evaluate.md).
-#include <ATen/ops/stack.h>
-
 #include <iostream>
 #include <span>
 
 #include "experiments/arguments.hpp"
 #include "experiments/evaluate_task.hpp"
-#include "experiments/model_registry.hpp"
+#include "experiments/model_input.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/progress.hpp"
-#include "morphvlm/data/image.hpp"
-#include "morphvlm/data/load_tokenizer.hpp"
-#include "morphvlm/data/preprocess_folder.hpp"
 #include "morphvlm/eval/rank.hpp"
 #include "morphvlm/io/atomic_file.hpp"
 #include "morphvlm/vlm/generate.hpp"
@@ -40,44 +35,21 @@ struct Arguments {
 };
 
 constexpr const char* kUsage =
-    "usage: evaluate --model DIR --data DIR --task vqav2|aokvqa-mc|aokvqa-da|pubmedqa|vl-stereoset\n"
+    "usage: evaluate --model DIR --data DIR --task lines|vqav2|aokvqa-mc|aokvqa-da|pubmedqa|vl-stereoset\n"
     "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
     "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
     "[--batch N]\n";
-
-/// The folder's tokenizer with the media tokens, at the ids that the folder says.
-Tokenizer open_tokenizer(const Arguments& a, const ModelDirectory& folder) {
-  const auto path = a.tokenizer.empty() ? a.model / "language" : a.tokenizer;
-  Tokenizer tokenizer = load_tokenizer(path);
-  const MediaTokens media = add_media_tokens(tokenizer);
-  expect(media.image == folder.join.media_token_id && media.end_of_chunk == folder.join.eoc_token_id,
-         path.string(), ": gives <image> the id ", media.image, " and <|endofchunk|> ", media.end_of_chunk,
-         "; the model's config.json says ", folder.join.media_token_id, " and ", folder.join.eoc_token_id);
-  return tokenizer;
-}
-
-ClipPreprocess preprocess_of(const std::filesystem::path& vision, const ClipVitConfig& c) {
-  ClipPreprocess out = read_preprocess(vision, {.size = c.image_size});
-  expect(out.size == c.image_size, vision.string(), ": pictures are brought to ", out.size,
-         " pixels, but the tower sees ", c.image_size);
-  return out;
-}
-
-ClipPreprocess preprocess_of(const std::filesystem::path& vision, const EfficientNetConfig&) {
-  return read_preprocess(vision, {.mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}});
-}
 
 using Items = std::span<const TaskItem>;
 
 /// Latents [items, media, l, d] of the items' pictures; undefined where they have none.
 template <class Model>
 Tensor read_latents(const Model& model, Items items, const ClipPreprocess& preprocess) {
-  if (items.front().images.empty()) return {};
-  std::vector<Tensor> pixels;
-  for (const auto& item : items)
-    for (const auto& image : item.images) pixels.push_back(clip_pixels(read_image(image), preprocess));
-  const Tensor all = at::stack(pixels).unflatten(0, {std::ssize(items), -1});
-  return model.resample(model.encode_vision(all.to(experiments::vision_dtype(model))));
+  std::vector<std::filesystem::path> pictures;
+  for (const auto& item : items) pictures.insert(pictures.end(), item.images.begin(), item.images.end());
+  if (pictures.empty()) return {};
+  const auto media = std::ssize(items.front().images);
+  return model.resample(experiments::picture_features(model, pictures, media, preprocess));
 }
 
 template <class Model>
@@ -115,7 +87,7 @@ template <class Model>
 std::vector<std::string> ask(const Model& model, const Tokenizer& tokenizer, const Task& task,
                              const Arguments& a) {
   at::NoGradGuard no_grad;
-  const auto preprocess = preprocess_of(a.model / "vision", model.config.vision);
+  const auto preprocess = experiments::preprocess_of(a.model / "vision", model.config.vision);
   Progress progress(task.name, std::ssize(task.items));
   std::vector<std::string> answers;
   while (answers.size() < task.items.size()) {
@@ -145,7 +117,7 @@ void write_predictions(const std::filesystem::path& path, const Task& task,
 
 void run(const Arguments& a) {
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
-  const Tokenizer tokenizer = open_tokenizer(a, open_model_directory(a.model));
+  const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, open_model_directory(a.model));
   const Task task = experiments::make_task({.task = a.task,
                                             .data = a.data,
                                             .limit = a.limit,

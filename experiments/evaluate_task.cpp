@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "experiments/pubmedqa_prompt.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/data/aokvqa.hpp"
@@ -12,8 +13,10 @@
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
 #include "morphvlm/data/missing_images.hpp"
+#include "morphvlm/data/prompt.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 #include "morphvlm/data/vl_stereoset.hpp"
+#include "morphvlm/data/vqa_lines.hpp"
 #include "morphvlm/data/vqav2.hpp"
 #include "morphvlm/eval/aokvqa_score.hpp"
 #include "morphvlm/eval/pubmedqa_score.hpp"
@@ -104,6 +107,39 @@ Task vqav2_task(const TaskConfig& c) {
   return {.name = "VQAv2", .items = std::move(items), .score = score};
 }
 
+template <class Row>
+std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
+  if (c.limit == 0) return rows;
+  expect(c.limit > 0 && c.limit <= std::ssize(rows), c.data.string(), ": --limit ", c.limit,
+         ", but there are ", rows.size(), " questions");
+  NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
+  auto chosen = numpy.choice(std::ssize(rows), c.limit);
+  std::ranges::sort(chosen);
+  std::vector<Row> out;
+  for (const auto row : chosen) out.push_back(rows[static_cast<std::size_t>(row)]);
+  return out;
+}
+
+// Questions of one's own: right is what the VQA score takes for the same answer.
+Task lines_task(const TaskConfig& c) {
+  auto data = read_vqa_lines(c.data);
+  data.examples = draw_rows(data.examples, c);
+  Task task{.name = data.name};
+  for (auto& e : data.examples) {
+    const bool picture = !e.image.empty();
+    const std::string prompt =
+        picture ? std::string(kVqaPrompt) : std::string(kVqaPrompt.substr(kImageToken.size()));
+    task.items.push_back({e.id, fill_prompt(prompt, e.question, "").query, {}, {}});
+    if (picture) task.items.back().images.push_back(e.image);
+    e.kind = "lines";
+    e.answers.resize(10, e.answers.front());  // the score asks ten people
+  }
+  task.score = [asked = std::move(data.examples)](const auto& answers) {
+    return score_vqav2(asked, answers);
+  };
+  return task;
+}
+
 // Demonstrations of multiple choice answer with the correct choice.
 void answer_with_choice(VqaDataset& data) {
   for (auto& example : data.examples)
@@ -148,41 +184,6 @@ Task aokvqa_task(const TaskConfig& c, bool choice) {
     for (std::size_t i = 0; i < task.items.size(); ++i) task.items[i].choices = asked.examples[i].choices;
   task.score = [asked, choice](const auto& answers) { return score_aokvqa(asked, answers, choice); };
   return task;
-}
-
-// As much of the contexts' words as leaves the prompt within the limit.
-std::string pubmedqa_prompt(const PubMedQaExample& example, const Tokenizer& tokenizer, std::int64_t limit) {
-  const std::string whole = pubmedqa_instruction(example).instruction;
-  if (std::ssize(encode_sequence(tokenizer, whole)) <= limit) return whole;
-  const std::string contexts = pubmedqa_input(example);
-  std::vector<std::size_t> ends;  // of its words
-  for (std::size_t i = 1; i <= contexts.size(); ++i)
-    if (i == contexts.size() || contexts[i] == ' ' || contexts[i] == '\n') ends.push_back(i);
-  const auto prompt = [&](std::size_t words) {
-    return instruction_prompt(example.question, contexts.substr(0, words == 0 ? 0 : ends[words - 1]), false);
-  };
-  std::size_t fits = 0, too_many = ends.size();
-  while (fits + 1 < too_many) {
-    const std::size_t middle = (fits + too_many) / 2;
-    (std::ssize(encode_sequence(tokenizer, prompt(middle))) <= limit ? fits : too_many) = middle;
-  }
-  const std::string cut = prompt(fits);
-  expect(std::ssize(encode_sequence(tokenizer, cut)) <= limit, "PubMedQA: ", example.id,
-         ": the question alone has more than --max-tokens ", limit, " tokens");
-  return cut;
-}
-
-template <class Row>
-std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
-  if (c.limit == 0) return rows;
-  expect(c.limit > 0 && c.limit <= std::ssize(rows), c.data.string(), ": --limit ", c.limit,
-         ", but there are ", rows.size(), " questions");
-  NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
-  auto chosen = numpy.choice(std::ssize(rows), c.limit);
-  std::ranges::sort(chosen);
-  std::vector<Row> out;
-  for (const auto row : chosen) out.push_back(rows[static_cast<std::size_t>(row)]);
-  return out;
 }
 
 Task pubmedqa_task(const TaskConfig& c, const Tokenizer& tokenizer) {
@@ -250,6 +251,7 @@ Task stereoset_task(const TaskConfig& c) {
 
 Task make_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   const std::map<std::string, std::function<Task()>> known{
+      {"lines", [&] { return lines_task(c); }},
       {"vqav2", [&] { return vqav2_task(c); }},
       {"aokvqa-mc", [&] { return aokvqa_task(c, true); }},
       {"aokvqa-da", [&] { return aokvqa_task(c, false); }},

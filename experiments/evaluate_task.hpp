@@ -15,7 +15,7 @@ namespace morphvlm::experiments {
 
 /// What is asked. Official file names are looked for in `data` (docs/evaluate.md).
 struct TaskConfig {
-  std::string task;            ///< vqav2, aokvqa-mc, aokvqa-da, pubmedqa, vl-stereoset
+  std::string task;            ///< lines, vqav2, aokvqa-mc, aokvqa-da, pubmedqa, vl-stereoset
   std::filesystem::path data;  ///< the data set's folder
   std::int64_t limit = 0;      ///< questions asked, drawn by the seed; 0: all
   std::int64_t shots = 0;      ///< demonstrations with images; 0: two without (OpenFlamingo); -1: none

@@ -78,6 +78,23 @@ void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder
        "experiments/model_registry.hpp");
 }
 
+/// Calls f with the tower's and language model's tags for a model folder: f.template operator()<V, L>().
+/// Error: no compiled model has those.
+template <class F>
+void with_parts(const ModelDirectory& folder, F&& f) {
+  const std::string& language = folder.language_type;
+  if (folder.vision_type == "efficientnet_lite0" && language == "llama")
+    return f.template operator()<EfficientNetLite0, OpenLLaMA>();
+  if (folder.vision_type == "clip_vit") {
+    if (language == "llama") return f.template operator()<ClipViT, OpenLLaMA>();
+    if (language == "mpt" || language == "mosaic_gpt") return f.template operator()<ClipViT, MPT>();
+    if (language == "gpt_neox") return f.template operator()<ClipViT, GPTNeoX>();
+    if (language == "biogpt") return f.template operator()<ClipViT, BioGPT>();
+  }
+  fail(folder.folder.string(), ": no compiled model has a ", folder.vision_type, " tower and a ", language,
+       " language model; see experiments/model_registry.hpp");
+}
+
 /// Opens a model folder and calls f(model, sources) with the type that its configs ask for: any language
 /// model with a ViT, a LLaMA with EfficientNet-Lite0. `adapter`, if not empty, is a folder of PEFT's or our
 /// own.
@@ -86,17 +103,7 @@ void with_model(const std::filesystem::path& path, const std::filesystem::path& 
   const ModelDirectory folder = open_model_directory(path);
   std::optional<AdapterFolder> adapter;
   if (!adapter_folder.empty()) adapter = open_adapter(adapter_folder);
-  const std::string& language = folder.language_type;
-  if (folder.vision_type == "efficientnet_lite0" && language == "llama")
-    return with_policy<EfficientNetLite0, OpenLLaMA>(folder, adapter, f);
-  if (folder.vision_type == "clip_vit") {
-    if (language == "llama") return with_policy<ClipViT, OpenLLaMA>(folder, adapter, f);
-    if (language == "mpt" || language == "mosaic_gpt") return with_policy<ClipViT, MPT>(folder, adapter, f);
-    if (language == "gpt_neox") return with_policy<ClipViT, GPTNeoX>(folder, adapter, f);
-    if (language == "biogpt") return with_policy<ClipViT, BioGPT>(folder, adapter, f);
-  }
-  fail(path.string(), ": no compiled model has a ", folder.vision_type, " tower and a ", language,
-       " language model; see experiments/model_registry.hpp");
+  with_parts(folder, [&]<VisionTower V, LanguageModel L>() { with_policy<V, L>(folder, adapter, f); });
 }
 
 /// The dtype that a model's tower is held in; pixels are to be of it.

@@ -15,6 +15,7 @@
 #include "morphvlm/data/dataset.hpp"
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
+#include "morphvlm/data/row_order.hpp"
 #include "morphvlm/io/checkpoint.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
@@ -73,26 +74,5 @@ inline MptConfig small_config(const SmallWorldConfig& c, MptConfig) {
 /// A tower's config in the world: the small ViT trained here; EfficientNet-Lite0 is what it is.
 inline ClipVitConfig small_vision(const SmallWorldConfig& c, ClipVitConfig) { return c.vision.model; }
 inline EfficientNetConfig small_vision(const SmallWorldConfig&, EfficientNetConfig e) { return e; }
-
-/// Rows of a data set in an order that (seed, epoch) decides, drawn batch by batch.
-struct RowOrder {
-  std::int64_t n = 0;
-  std::uint64_t seed = 0;
-  std::int64_t epoch = -1;
-  std::vector<std::int64_t> order = {};
-
-  /// The rows of batch number `index`, of `count` each.
-  std::vector<std::int64_t> batch(std::int64_t index, std::int64_t count) {
-    std::vector<std::int64_t> rows;
-    for (auto at = index * count; at < (index + 1) * count; ++at) {
-      if (at / n != epoch) {
-        epoch = at / n;
-        order = shuffled(n, seed, static_cast<std::uint64_t>(epoch));
-      }
-      rows.push_back(order[static_cast<std::size_t>(at % n)]);
-    }
-    return rows;
-  }
-};
 
 }  // namespace morphvlm::experiments

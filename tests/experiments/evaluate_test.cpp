@@ -10,6 +10,7 @@
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/data/load_tokenizer.hpp"
 #include "morphvlm/eval/vqa_score.hpp"
+#include "tests/experiments/model_folder.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
@@ -18,29 +19,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-/// 59 tokens: a few characters alone.
-std::string small_vocabulary() {
-  const std::string characters = "abcdefghijklmnopqrstuvwxyz0123456789QSAI:?.,-";
-  std::vector<std::string> tokens{"<unk>", "<s>", "</s>", "Ġ", "Ċ"};
-  for (const char c : characters) tokens.emplace_back(1, c);
-  for (int i = 0; tokens.size() < 59; ++i) tokens.push_back("#" + std::to_string(i));
-  Json vocab = Json::object();
-  for (std::size_t i = 0; i < tokens.size(); ++i) vocab[tokens[i]] = i;
-  return vocab.dump();
-}
-
 struct EvaluateProgram : ::testing::Test {
   testing::ScratchFolder scratch;
   std::filesystem::path model = scratch / "model", data = scratch / "data", said = scratch / "said",
                         result = scratch / "result.json", predictions = scratch / "predictions.jsonl";
 
   void SetUp() override {
-    std::filesystem::copy(testing::golden_path("model_dir"), model, std::filesystem::copy_options::recursive);
-    testing::put(model / "language/vocab.json", small_vocabulary());
-    testing::put(model / "language/merges.txt", "#version: 0.2\n");
-    testing::put(
-        model / "language/tokenizer_config.json",
-        R"({"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"})");
+    testing::make_model_folder(model);
     std::filesystem::create_directories(data);
   }
 

@@ -43,14 +43,23 @@ struct LowRank {
     return at::linear(scale == 1 ? low : low.mul(scale), lora_B.to(x.scalar_type()));
   }
 
-  /// A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5, as PEFT), B zero: starts as the identity.
+  /// See reset.
   static LowRank init(std::int64_t in, std::int64_t out, const LoRAConfig& config,
                       const TensorOptions& options, at::Generator generator) {
     expect(config.rank > 0, "LoRA: rank must be positive, found ", config.rank);
-    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
-    return {.lora_A = at::empty({config.rank, in}, options).uniform_(-bound, bound, std::move(generator)),
-            .lora_B = at::zeros({out, config.rank}, options),
-            .scale = config.scale()};
+    LowRank adapter{.lora_A = at::empty({config.rank, in}, options),
+                    .lora_B = at::empty({out, config.rank}, options),
+                    .scale = config.scale()};
+    adapter.reset(options, std::move(generator));
+    return adapter;
+  }
+
+  /// Fresh factors of the same shapes: A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5, as PEFT),
+  /// B zero, so that it starts as the identity.
+  void reset(const TensorOptions& options, at::Generator generator) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(lora_A.size(1)));
+    lora_A = at::empty(lora_A.sizes(), options).uniform_(-bound, bound, std::move(generator));
+    lora_B = at::zeros(lora_B.sizes(), options);
   }
 };
 

@@ -60,6 +60,7 @@ struct TrainCheckpoints {
   /// How good the model is now, the lower the better; empty: the mean loss since the last checkpoint.
   std::function<double()> score = {};
   std::vector<at::Generator> generators = {};  ///< that batches draw from, if they do: kept and put back
+  Json identity = {};  ///< what decides the batches; a run with another one does not go on from here
 };
 
 namespace detail {
@@ -105,7 +106,9 @@ StepGradients accumulate_gradients(const Model& model, const TrainConfig& config
 class TrainFiles {
  public:
   TrainFiles(RunState& state, const TrainConfig& config, const TrainLog& log, const TrainCheckpoints& c)
-      : checkpoints_(c), config_(to_json(config)), progress_(log.title, config.steps) {
+      : checkpoints_(c),
+        config_{{"train", to_json(config)}, {"identity", c.identity}},
+        progress_(log.title, config.steps) {
     if (!c.folder.empty()) {
       expect(c.every > 0, "checkpoints: every: expected 1 or more, found ", c.every);
       state.generators = c.generators;

@@ -1,0 +1,212 @@
+// The program `train` on a small model folder, as a user would run it: it learns, it can be stopped and goes
+// on, and what it saves can be asked.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "experiments/train_task.hpp"
+#include "morphvlm/data/load_tokenizer.hpp"
+#include "morphvlm/io/safetensors.hpp"
+#include "tests/experiments/model_folder.hpp"
+#include "tests/io/files.hpp"
+
+namespace morphvlm {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct TrainProgram : ::testing::Test {
+  testing::ScratchFolder scratch;
+  fs::path model = scratch / "model", lines = scratch / "mine.jsonl", said = scratch / "said";
+
+  void SetUp() override {
+    testing::make_model_folder(model);
+    std::string text;
+    int number = 0;
+    for (const std::string picture : {"jpeg_420.jpg", "jpeg_gray.jpg", "jpeg_progressive.jpg"}) {
+      fs::copy_file(testing::golden_path("images") / picture, scratch / picture);
+      for (const std::string question : {"is it red?", "what is it?"})
+        text +=
+            Json{{"image", picture}, {"question", question}, {"answer", std::string(2, "abcdef"[number++])}}
+                .dump() +
+            "\n";
+    }
+    testing::put(lines, text);
+  }
+
+  std::vector<std::string> arguments(const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all{"--model",
+                                 model.string(),
+                                 "--data.data",
+                                 lines.string(),
+                                 "--out",
+                                 (scratch / out).string(),
+                                 "--train.steps",
+                                 "24",
+                                 "--train.lr",
+                                 "0.02",
+                                 "--batch",
+                                 "2",
+                                 "--lora.rank",
+                                 "4",
+                                 "--checkpoints.every",
+                                 "4"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  pid_t start(const std::string& program, const std::vector<std::string>& arguments) const {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    const int file = ::open(said.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ::dup2(file, STDOUT_FILENO);
+    ::dup2(file, STDERR_FILENO);
+    std::vector<char*> words{const_cast<char*>(program.c_str())};
+    for (const auto& word : arguments) words.push_back(const_cast<char*>(word.c_str()));
+    words.push_back(nullptr);
+    ::execv(program.c_str(), words.data());
+    ::_exit(127);
+  }
+
+  static int wait_for(pid_t child) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  int train(const std::string& out, const std::vector<std::string>& more = {}) const {
+    return wait_for(start(MORPHVLM_TRAIN, arguments(out, more)));
+  }
+
+  std::vector<double> losses(const std::string& out) const {
+    std::vector<double> found;
+    std::istringstream log(testing::contents(scratch / out / "log.jsonl"));
+    for (std::string line; std::getline(log, line);) found.push_back(parse_json(line, "log").at("loss"));
+    return found;
+  }
+
+  std::string adapter(const std::string& out) const {
+    return testing::contents(scratch / out / "adapter/adapter.safetensors");
+  }
+};
+
+TEST_F(TrainProgram, LearnsAndCanBeAsked) {
+  ASSERT_EQ(train("run", {"--train.steps", "120", "--validation", lines.string()}), 0)
+      << testing::contents(said);
+  const auto curve = losses("run");
+  ASSERT_EQ(curve.size(), 120u);
+  EXPECT_LT(curve.back(), curve.front() / 2);
+  EXPECT_THAT(testing::contents(said), HasSubstr("validation_loss"));
+  const pid_t asked = start(MORPHVLM_EVALUATE, {"--model", model.string(), "--data", lines.string(), "--task",
+                                                "lines", "--adapter", (scratch / "run/adapter").string()});
+  ASSERT_EQ(wait_for(asked), 0) << testing::contents(said);
+  EXPECT_THAT(testing::contents(said), AllOf(HasSubstr("\"questions\": 6"), HasSubstr("accuracy")));
+}
+
+TEST_F(TrainProgram, IsStoppedBySigtermAndGoesOn) {
+  ASSERT_EQ(train("whole"), 0) << testing::contents(said);
+  const pid_t child = start(MORPHVLM_TRAIN, arguments("cut", {"--train.accumulate", "1"}));
+  while (!fs::exists(scratch / "cut/log.jsonl") || losses("cut").size() < 6)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  ::kill(child, SIGTERM);
+  const int status = wait_for(child);
+  // On a fast machine the run may have come to its end first.
+  if (status != 0) {
+    EXPECT_EQ(status, 143) << testing::contents(said);
+    EXPECT_THAT(testing::contents(said), HasSubstr("stopped by signal 15"));
+    EXPECT_FALSE(fs::exists(scratch / "cut/adapter"));
+    EXPECT_EQ(train("cut"), 1);
+    EXPECT_THAT(testing::contents(said), HasSubstr("resume"));
+  }
+  ASSERT_EQ(train("cut", {"--resume"}), 0) << testing::contents(said);
+  EXPECT_EQ(losses("cut"), losses("whole"));
+  EXPECT_EQ(adapter("cut"), adapter("whole"));
+}
+
+TEST_F(TrainProgram, GoesOnWithTheSameDataOnly) {
+  ASSERT_EQ(train("run"), 0) << testing::contents(said);
+  EXPECT_EQ(train("run", {"--resume", "--batch", "3"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("another config"));
+  std::string text = testing::contents(lines);
+  text.replace(text.find("\"aa\""), 4, "\"ab\"");
+  testing::put(lines, text);
+  EXPECT_EQ(train("run", {"--resume"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("another config"));
+}
+
+TEST_F(TrainProgram, FieldsComeFromAFileAndFlagsGoBefore) {
+  testing::put(scratch / "c.json", R"({"train": {"steps": 3, "lr": 0.5}, "adapter": "NoAdapter",
+                                       "parts": {"gated_cross_attention": true}})");
+  ASSERT_EQ(train("run", {"--config", (scratch / "c.json").string()}), 0) << testing::contents(said);
+  const Json stored = read_json(scratch / "run/train.json");
+  EXPECT_EQ(stored.at("adapter"), "NoAdapter");
+  EXPECT_EQ(stored.at("train").at("steps"), 24);
+  EXPECT_EQ(stored.at("train").at("lr"), 0.02);
+  for (const auto& [name, t] : load_safetensors(scratch / "run/adapter/adapter.safetensors"))
+    EXPECT_TRUE(name.starts_with("gated_cross_attn.")) << name;
+}
+
+TEST_F(TrainProgram, MistakesAreNamed) {
+  EXPECT_EQ(train("run", {"--adapter", "LoRA<Mlp>"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("LoRA<Mlp>"));
+  EXPECT_EQ(train("run", {"--data.max_tokens", "9"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("nothing of its answer is left within 9"));
+  EXPECT_EQ(train("run", {"--data.prompt", "{question}{answer}"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("expected <image>"));
+  EXPECT_EQ(train("run", {"--data.task", "vqa"}), 1);
+  EXPECT_THAT(testing::contents(said), HasSubstr("aokvqa, lines, pubmedqa, vqav2"));
+  fs::remove(scratch / "jpeg_gray.jpg");
+  EXPECT_EQ(train("run"), 1);
+  EXPECT_THAT(testing::contents(said), AllOf(HasSubstr("1 images are missing"), HasSubstr("jpeg_gray.jpg")));
+}
+
+// The rows of a task, through the model folder's tokenizer.
+struct TrainRows : TrainProgram {
+  std::vector<experiments::TrainRow> rows(const experiments::TrainDataConfig& config) {
+    Tokenizer tokenizer = load_tokenizer(model / "language");
+    add_media_tokens(tokenizer);
+    return experiments::read_train_rows(config, tokenizer);
+  }
+};
+
+TEST_F(TrainRows, TheAnswerAloneIsLearned) {
+  const auto all = rows({.data = lines});
+  ASSERT_EQ(all.size(), 6u);
+  const auto& text = all.front().text;
+  const std::size_t learned = 3;  // two letters and <|endofchunk|>
+  ASSERT_GT(text.ids.size(), learned);
+  for (std::size_t i = 0; i < text.ids.size(); ++i)
+    EXPECT_EQ(text.labels[i], i + learned < text.ids.size() ? kIgnoredLabel : text.ids[i]) << i;
+}
+
+TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
+  Json all = Json::object(), truth = Json::object();
+  for (int i = 0; i < 4; ++i) {
+    const std::string id = std::to_string(1000 + i);
+    all[id] = {{"QUESTION", "does it help?"}, {"CONTEXTS", {std::string(40, 'x') + " it was tried."}},
+               {"LABELS", {"METHODS"}},       {"MESHES", Json::array()},
+               {"LONG_ANSWER", "it does."},   {"final_decision", "maybe"}};
+    if (i % 2 == 1) truth[id] = "maybe";
+  }
+  testing::put(scratch / "ori_pqal.json", all.dump());
+  testing::put(scratch / "test_ground_truth.json", truth.dump());
+  const auto found = rows({.task = "pubmedqa", .data = scratch.path, .max_tokens = 250});
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].id, "1000");
+  EXPECT_EQ(found[1].id, "1002");
+  for (const auto& row : found) {
+    EXPECT_LE(row.text.ids.size(), 250u);
+    EXPECT_EQ(std::ranges::count_if(row.text.labels, [](auto l) { return l != kIgnoredLabel; }), 6);
+  }
+}
+
+}  // namespace
+}  // namespace morphvlm
