@@ -187,7 +187,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer) {
   const auto history = train(
       model, a.train,
       [&](const Model& m, std::int64_t index) { return rows.loss(m, order.batch(index, a.batch)); },
-      {.file = a.out / "log.jsonl", .title = "training", .describe = describe}, checkpoints);
+      {.file = a.out / "log.jsonl", .title = "training", .events = a.out / "events", .describe = describe},
+      checkpoints);
   save_adapter(model, a.out / "adapter");
   Json result{{"rows", rows.size()},
               {"trained_parameters", trainable_count(model)},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
 #include <set>
 #include <span>
 
@@ -171,6 +172,24 @@ TEST(Trainer, LogsOneJsonLineAStep) {
     EXPECT_GE(record.at("seconds"), 0);
   }
   EXPECT_EQ(count, 5u);
+}
+
+TEST(Trainer, WritesEventsForTensorBoard) {
+  const testing::ScratchFolder folder;
+  auto model = open_model();
+  train(model, {.steps = 3, .lr = 1e-2}, kWholeBatch, {.title = "", .events = folder / "events"});
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "events")) {
+    ++files;
+    const std::string bytes = testing::contents(entry.path());
+    std::map<std::string, int> tags;
+    for (const std::string tag : {"train/loss", "train/lr", "train/grad_norm", "trained/norms"})
+      for (auto at = bytes.find(tag); at != std::string::npos; at = bytes.find(tag, at + 1)) ++tags[tag];
+    EXPECT_THAT(
+        tags, ::testing::ElementsAre(::testing::Pair("train/grad_norm", 3), ::testing::Pair("train/loss", 3),
+                                     ::testing::Pair("train/lr", 3), ::testing::Pair("trained/norms", 2)));
+  }
+  EXPECT_EQ(files, 1u);
 }
 
 // The loss of a batch, and no number for the batches from `first` on, `count` of them.

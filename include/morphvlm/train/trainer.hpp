@@ -16,6 +16,7 @@
 #include "morphvlm/core/json_lines.hpp"
 #include "morphvlm/core/progress.hpp"
 #include "morphvlm/core/stop_signals.hpp"
+#include "morphvlm/io/event_file.hpp"
 #include "morphvlm/io/run_checkpoint.hpp"
 #include "morphvlm/train/dead.hpp"
 #include "morphvlm/train/optim.hpp"
@@ -46,6 +47,9 @@ struct TrainConfig {
 struct TrainLog {
   std::filesystem::path file = {};  ///< JSON lines, one a step; empty: none
   std::string title = "training";   ///< of the progress bar; empty: none
+  /// For TensorBoard: loss, rate and gradient norm a step, the norms of the trained tensors now and then;
+  /// empty: none.
+  std::filesystem::path events = {};
   /// What batch `index` holds, for messages about it; empty: its number is all that is said.
   std::function<std::string(std::int64_t index)> describe = {};
 };
@@ -118,6 +122,7 @@ class TrainFiles {
     }
     state.note_generators();
     lines_.emplace(log.file, std::ssize(state.history));
+    events_ = EventFile(log.events, std::ssize(state.history));
     progress_.begin_at(std::ssize(state.history));
     saved_ = std::ssize(state.history);
     earlier_ = state.history.empty() ? 0 : state.history.back().seconds;
@@ -132,6 +137,7 @@ class TrainFiles {
   void step_done(RunState& state, bool last) {
     const TrainStep& step = state.history.back();
     lines_->write(step);
+    write_events(state, last);
     progress_.advance(1, "loss " + std::to_string(step.loss).substr(0, 6));
     state.note_generators();
     const auto done = std::ssize(state.history);
@@ -160,8 +166,23 @@ class TrainFiles {
     set_damaged_aside(checkpoints_.folder, found);
   }
 
+  void write_events(const RunState& state, bool last) {
+    const TrainStep& step = state.history.back();
+    events_.scalar("train/loss", step.loss, step.step);
+    events_.scalar("train/lr", step.lr, step.step);
+    events_.scalar("train/grad_norm", step.grad_norm, step.step);
+    constexpr std::int64_t kNormsEvery = 50;
+    if (events_.path().empty() || (step.step % kNormsEvery != 0 && !last)) return;
+    std::vector<double> norms;
+    for (const auto& g : state.optimizer.groups)
+      for (const auto& p : g.parameters) norms.push_back(p.detach().norm().item<double>());
+    events_.histogram("trained/norms", norms, step.step);
+  }
+
   void save(RunState& state) {
-    save_checkpoint(checkpoints_.folder, capture(state, config_, score(state)));
+    const double reached = score(state);
+    save_checkpoint(checkpoints_.folder, capture(state, config_, reached));
+    if (checkpoints_.score) events_.scalar("validation/score", reached, std::ssize(state.history) - 1);
     saved_ = std::ssize(state.history);
     prune_checkpoints(checkpoints_.folder, checkpoints_.keep);
   }
@@ -184,6 +205,7 @@ class TrainFiles {
   std::optional<CheckpointLock> lock_ = {};
   std::optional<StopSignals> signals_ = {};
   std::optional<JsonLines> lines_ = {};
+  EventFile events_ = {};
   std::int64_t saved_ = 0;
   double earlier_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
