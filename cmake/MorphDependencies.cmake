@@ -40,7 +40,21 @@ set_property(TARGET morphvlm::pcre2 PROPERTY INTERFACE_COMPILE_DEFINITIONS PCRE2
 _morphvlm_library(sentencepiece sentencepiece_processor.h sentencepiece libsentencepiece-dev)
 _morphvlm_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
 
-set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 morphvlm::sentencepiece morphvlm::utf8proc
+# What LibTorch's headers of c10d need and its packages lack: Gloo's headers, for training in several processes.
+find_path(MORPHVLM_GLOO_INCLUDE gloo/context.h)
+mark_as_advanced(MORPHVLM_GLOO_INCLUDE)
+if(NOT TARGET morphvlm::gloo)
+  add_library(morphvlm::gloo INTERFACE IMPORTED GLOBAL)
+  if(MORPHVLM_GLOO_INCLUDE)
+    set_target_properties(morphvlm::gloo PROPERTIES
+      INTERFACE_COMPILE_DEFINITIONS USE_C10D_GLOO
+      INTERFACE_INCLUDE_DIRECTORIES "${MORPHVLM_GLOO_INCLUDE}")
+  else()
+    message(STATUS "morphvlm: no gloo/context.h (libgloo-dev): training uses one process")
+  endif()
+endif()
+
+set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 morphvlm::sentencepiece morphvlm::utf8proc morphvlm::gloo
     nlohmann_json::nlohmann_json Eigen3::Eigen
     JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads
     $<TARGET_NAME_IF_EXISTS:OpenMP::OpenMP_CXX>)

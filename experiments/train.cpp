@@ -1,8 +1,10 @@
 // Trains a model folder on a data set or on questions of one's own (docs/train.md).
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -10,11 +12,13 @@
 #include <utility>
 
 #include "experiments/arguments.hpp"
+#include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
 #include "experiments/train_task.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/row_order.hpp"
+#include "morphvlm/train/gloo.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
 
@@ -44,6 +48,7 @@ struct Arguments {
   TrainConfig train = {};
   CheckpointArguments checkpoints = {};
   bool resume = false;
+  std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
 };
 
 constexpr const char* kUsage =
@@ -52,7 +57,8 @@ constexpr const char* kUsage =
     "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
     "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
-    "         [--checkpoints.every N] [--recompute.every N] [--tokenizer DIR] [--config FILE.json]\n"
+    "         [--checkpoints.every N] [--recompute.every N] [--processes N] [--tokenizer DIR] [--config "
+    "FILE.json]\n"
     "Every field of the config (docs/train.md) is a flag. Stopped by SIGTERM or SIGINT, it leaves with "
     "status\n"
     "143 or 130, and --resume goes on from there.\n";
@@ -136,6 +142,7 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   same.config = same.model = same.tokenizer = same.out = same.validation = same.data.data = "";
   same.checkpoints = {};
   same.resume = false;
+  same.processes = 1;
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) {
     for (const auto* ids : {&rows.row(i).text.ids, &rows.row(i).text.labels})
@@ -158,19 +165,30 @@ double mean_loss(const Model& model, const Rows<Model>& rows, std::int64_t batch
   return sum / static_cast<double>(rows.size());
 }
 
+/// Rank 0 goes first through `f`, so that the others find what it has put into files.
+template <class F>
+void first_then_others(Communicator* processes, F&& f) {
+  Tensor turn = at::zeros({1});
+  if (morphvlm::detail::is_first(processes)) f();
+  if (processes != nullptr) processes->broadcast(turn);
+  if (!morphvlm::detail::is_first(processes)) f();
+}
+
 template <class Model>
-void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer) {
+void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, Communicator* processes) {
   set_trainable_parts(model, a.parts);
   model.recompute = a.recompute;
-  const Rows<Model> rows(model, experiments::read_train_rows(a.data, tokenizer), a,
-                         a.out / "latents.safetensors");
-  std::optional<Rows<Model>> held_out;
+  std::optional<Rows<Model>> read, held_out;
+  first_then_others(processes, [&] {
+    read.emplace(model, experiments::read_train_rows(a.data, tokenizer), a, a.out / "latents.safetensors");
+  });
+  const Rows<Model>& rows = *read;
   TrainCheckpoints checkpoints{.folder = a.out / "checkpoints",
                                .every = a.checkpoints.every,
                                .keep = a.checkpoints.keep,
                                .resume = a.resume,
                                .identity = run_identity(a, rows)};
-  if (!a.validation.empty()) {
+  if (!a.validation.empty() && morphvlm::detail::is_first(processes)) {
     auto data = a.data;
     data.task = "lines";
     data.data = a.validation;
@@ -201,7 +219,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer) {
 
 /// Loads the folder's model with fresh adapters of policy P and trains it.
 template <VisionTower V, LanguageModel L, AdapterPolicy P>
-void load_and_train(const ModelDirectory& folder, const Arguments& a, const Tokenizer& tokenizer) {
+void load_and_train(const ModelDirectory& folder, const Arguments& a, const Tokenizer& tokenizer,
+                    Communicator* processes) {
   using Model = VLM<V, Perceiver, L, P>;
   auto config = model_directory_config<Model>(folder);
   if constexpr (!std::is_same_v<P, NoAdapter>) config.adapter = a.lora;
@@ -213,8 +232,8 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(node)>, LowRank>)
       node.reset(at::kFloat, generator);
   });
-  std::cerr << to_string(source_rows(model, sources));
-  train_model(model, a, tokenizer);
+  if (morphvlm::detail::is_first(processes)) std::cerr << to_string(source_rows(model, sources));
+  train_model(model, a, tokenizer, processes);
 }
 
 void run(const Arguments& a) {
@@ -222,14 +241,18 @@ void run(const Arguments& a) {
   expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
   const ModelDirectory folder = open_model_directory(a.model);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, folder);
-  expect_writable_directory(a.out / "adapter");
-  std::filesystem::create_directories(a.out);
-  write_file(a.out / "train.json", to_json(a).dump(2) + "\n");
+  const auto group = communicator_from_environment();
+  Communicator* const processes = group.get();
+  if (morphvlm::detail::is_first(processes)) {
+    expect_writable_directory(a.out / "adapter");
+    std::filesystem::create_directories(a.out);
+    write_file(a.out / "train.json", to_json(a).dump(2) + "\n");
+  }
   experiments::with_parts(folder, [&]<VisionTower V, LanguageModel L>() {
-    if (a.adapter == "NoAdapter") return load_and_train<V, L, NoAdapter>(folder, a, tokenizer);
-    if (a.adapter == "LoRA<Attn>") return load_and_train<V, L, LoRA<Attn>>(folder, a, tokenizer);
+    if (a.adapter == "NoAdapter") return load_and_train<V, L, NoAdapter>(folder, a, tokenizer, processes);
+    if (a.adapter == "LoRA<Attn>") return load_and_train<V, L, LoRA<Attn>>(folder, a, tokenizer, processes);
     if (a.adapter == "LoRA<Attn, CrossMlp>")
-      return load_and_train<V, L, LoRA<Attn, CrossMlp>>(folder, a, tokenizer);
+      return load_and_train<V, L, LoRA<Attn, CrossMlp>>(folder, a, tokenizer, processes);
     fail("--adapter: expected LoRA<Attn>, LoRA<Attn, CrossMlp> or NoAdapter, found \"", a.adapter,
          "\"; another placement is one line in experiments/train.cpp");
   });
@@ -257,6 +280,8 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
+  if (arguments.processes > 1 && std::getenv("WORLD_SIZE") == nullptr)
+    return experiments::launch(arguments.processes, argv);
   run(arguments);
   return 0;
 } catch (const Interrupted& e) {

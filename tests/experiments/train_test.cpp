@@ -131,6 +131,23 @@ TEST_F(TrainProgram, IsStoppedBySigtermAndGoesOn) {
   EXPECT_EQ(adapter("cut"), adapter("whole"));
 }
 
+TEST_F(TrainProgram, SeveralProcessesTrainAsOneDoes) {
+#ifndef USE_C10D_GLOO
+  GTEST_SKIP() << "compiled without Gloo's headers";
+#endif
+  const std::vector<std::string> window{"--train.accumulate", "2", "--train.steps", "6"};
+  ASSERT_EQ(train("one", window), 0) << testing::contents(said);
+  auto two = window;
+  two.insert(two.end(), {"--processes", "2"});
+  ASSERT_EQ(train("two", two), 0) << testing::contents(said);
+  const auto ours = losses("two"), theirs = losses("one");
+  ASSERT_EQ(ours.size(), 6u);
+  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs.at(i), 1e-5 * theirs[i]);
+  EXPECT_EQ(train("three", {"--processes", "3"}), 1);
+  EXPECT_THAT(testing::contents(said),
+              HasSubstr("3 processes share the batches of a step, of which there are 1"));
+}
+
 TEST_F(TrainProgram, GoesOnWithTheSameDataOnly) {
   ASSERT_EQ(train("run"), 0) << testing::contents(said);
   EXPECT_EQ(train("run", {"--resume", "--batch", "3"}), 1);

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -13,6 +12,7 @@
 
 #include "tests/io/files.hpp"
 #include "tests/support/message.hpp"
+#include "tests/train/child.hpp"
 #include "tests/train/tiny_training.hpp"
 
 namespace morphvlm {
@@ -190,15 +190,6 @@ TEST(ResumeChild, Trains) {
   EXPECT_EQ(out.history.size(), static_cast<std::size_t>(kConfig.steps));
 }
 
-pid_t start_child(const fs::path& folder) {
-  const pid_t child = ::fork();
-  if (child != 0) return child;
-  ::setenv(kChildFolder, folder.c_str(), 1);
-  ::execl("/proc/self/exe", "tests_train", "--gtest_filter=ResumeChild.*", "--gtest_brief=1",
-          static_cast<char*>(nullptr));
-  ::_exit(127);
-}
-
 // Waits until the child has checkpoints behind step `step`, or ends; then kills it `delay` later.
 bool kill_after(pid_t child, const fs::path& folder, std::int64_t step, std::chrono::microseconds delay) {
   int status = 0;
@@ -231,7 +222,8 @@ TEST(ResumeKilled, IsTheSameRunHoweverOftenItWasKilled) {
     const fs::path place = folder / "run";
     fs::create_directories(place);
     for (std::int64_t step = 1; step < kConfig.steps && killed < kills(); ++step)
-      killed += kill_after(start_child(place), place, step, std::chrono::microseconds(rng.below(4000)));
+      killed += kill_after(testing::start_child("ResumeChild.*", {{kChildFolder, place.string()}}), place,
+                           step, std::chrono::microseconds(rng.below(4000)));
     expect_same(run(at::kFloat, child_checkpoints(place), kNothing), whole);
   }
 }

@@ -1,0 +1,198 @@
+// Processes on one machine or several, joined by LibTorch's c10d over TCP (Gloo). (Python:
+// torch.distributed.init_process_group("gloo").)
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#ifdef USE_C10D_GLOO
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#endif
+
+#include "morphvlm/core/error.hpp"
+#include "morphvlm/train/communicator.hpp"
+
+namespace morphvlm {
+
+/// Where a process stands among others, and where they meet.
+struct ProcessPlace {
+  std::int64_t rank = 0, size = 1;
+  std::string address = "127.0.0.1";                             ///< of rank 0
+  std::int64_t port = 29500;                                     ///< where rank 0 listens
+  std::chrono::milliseconds timeout = std::chrono::minutes(30);  ///< for the slowest process
+};
+
+namespace detail {
+
+inline std::int64_t environment_number(const char* name, std::int64_t least, std::int64_t most) {
+  const char* const text = std::getenv(name);
+  expect(text != nullptr, "environment: ", name, " is not set, but WORLD_SIZE is");
+  std::int64_t value = 0;
+  const std::string_view view(text);
+  const auto [at, error] = std::from_chars(view.data(), view.data() + view.size(), value);
+  expect(error == std::errc{} && at == view.data() + view.size() && value >= least && value <= most,
+         "environment: ", name, ": expected a number from ", least, " to ", most, ", found \"", text, '"');
+  return value;
+}
+
+}  // namespace detail
+
+/// The place that torchrun and its like tell by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; alone where
+/// WORLD_SIZE is not set. MORPHVLM_TIMEOUT_SECONDS sets the timeout.
+inline ProcessPlace process_place() {
+  ProcessPlace place;
+  if (std::getenv("WORLD_SIZE") == nullptr) return place;
+  constexpr std::int64_t kMostProcesses = 1 << 16, kMostSeconds = 1 << 20;
+  place.size = detail::environment_number("WORLD_SIZE", 1, kMostProcesses);
+  place.rank = detail::environment_number("RANK", 0, place.size - 1);
+  if (const char* const address = std::getenv("MASTER_ADDR")) place.address = address;
+  if (std::getenv("MASTER_PORT") != nullptr) place.port = detail::environment_number("MASTER_PORT", 1, 65535);
+  if (std::getenv("MORPHVLM_TIMEOUT_SECONDS") != nullptr)
+    place.timeout =
+        std::chrono::seconds(detail::environment_number("MORPHVLM_TIMEOUT_SECONDS", 1, kMostSeconds));
+  return place;
+}
+
+#ifdef USE_C10D_GLOO
+
+/// See ProcessPlace.
+class GlooCommunicator : public Communicator {
+ public:
+  /// Meets the other processes. Error: they do not come within the timeout.
+  explicit GlooCommunicator(ProcessPlace place) : place_(std::move(place)) {
+    explain("cannot meet the others at " + place_.address + ":" + std::to_string(place_.port), [&] {
+      c10d::TCPStoreOptions options;
+      options.port = static_cast<std::uint16_t>(place_.port);
+      options.isServer = place_.rank == 0;
+      options.numWorkers = static_cast<std::size_t>(place_.size);
+      options.timeout = place_.timeout;
+      store_ = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
+      auto gloo = c10d::ProcessGroupGloo::Options::create(place_.timeout);
+      const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
+      gloo->devices.push_back(interface != nullptr
+                                  ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+                                  : c10d::ProcessGroupGloo::createDefaultDevice());
+      group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store_, static_cast<int>(place_.rank),
+                                                           static_cast<int>(place_.size), gloo);
+    });
+  }
+
+  std::int64_t rank() const override { return place_.rank; }
+  std::int64_t size() const override { return place_.size; }
+
+  void sum(Tensor& t) override {
+    meet([&](std::vector<Tensor>& all) { return group_->allreduce(all); }, t);
+  }
+  void broadcast(Tensor& t) override {
+    meet([&](std::vector<Tensor>& all) { return group_->broadcast(all); }, t);
+  }
+
+ private:
+  template <class F>
+  void explain(const std::string& what, F&& f) const {
+    try {
+      f();
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& e) {
+      const std::string_view text(e.what());
+      fail("rank ", place_.rank, " of ", place_.size, ": ", what, ": ", text.substr(0, text.find('\n')));
+    }
+  }
+
+  using Clock = std::chrono::steady_clock;
+
+  // Each process says how many calls it has come to, so that after a failure the others can tell who is late.
+  template <class F>
+  void meet(F&& call, Tensor& t) {
+    ++calls_;
+    const auto begin = Clock::now();
+    std::string reason;
+    try {
+      tell(key(place_.rank), std::to_string(calls_));
+      std::vector<Tensor> all{t};
+      call(all)->wait();
+      patience_ = std::max<Clock::duration>(kLeastPatience, 2 * (Clock::now() - last_));
+      last_ = Clock::now();
+      return;
+    } catch (const std::exception& e) {
+      reason = e.what();
+    }
+    fail("rank ", place_.rank, " of ", place_.size, ": lost ", lost(begin), ": ",
+         reason.substr(0, reason.find('\n')));
+  }
+
+  static constexpr std::chrono::seconds kLeastPatience{3};
+  static constexpr const char* kVerdict = "morphvlm.lost";
+
+  static std::string key(std::int64_t rank) { return "morphvlm.calls." + std::to_string(rank); }
+
+  // As a Store: TCPStore hides the forms for text.
+  void tell(const std::string& name, const std::string& text) {
+    static_cast<c10d::Store&>(*store_).set(name, text);
+  }
+
+  // The ranks that have not come to this call.
+  std::string absent() const {
+    std::string ranks;
+    for (std::int64_t r = 0; r < place_.size; ++r) {
+      if (store_->check({key(r)}) && std::stoll(store_->get_to_str(key(r))) >= calls_) continue;
+      ranks += (ranks.empty() ? "rank " : ", rank ") + std::to_string(r);
+    }
+    return ranks;
+  }
+
+  // A connection broke, which one process notices before another has even come so far: it is waited for as
+  // long as a call and what is before it may take. Who has judged tells the others; rank 0 stays for them,
+  // since what they ask is in its memory.
+  std::string lost(Clock::time_point begin) {
+    const auto deadline = begin + std::min<Clock::duration>(place_.timeout, patience_) + kLeastPatience;
+    try {
+      std::string ranks = absent();
+      while (!ranks.empty() && Clock::now() < deadline && !store_->check({kVerdict})) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        ranks = absent();
+      }
+      if (store_->check({kVerdict})) ranks = store_->get_to_str(kVerdict);
+      if (ranks.empty()) ranks = "a connection";
+      tell(kVerdict, ranks);
+      if (place_.rank == 0) std::this_thread::sleep_for(kLeastPatience);
+      return ranks;
+    } catch (const std::exception&) {
+      return "rank 0";  // where the store is
+    }
+  }
+
+  ProcessPlace place_;
+  c10::intrusive_ptr<c10d::TCPStore> store_ = {};
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_ = {};
+  std::int64_t calls_ = 0;
+  Clock::duration patience_ = kLeastPatience;
+  Clock::time_point last_ = Clock::now();
+};
+
+#endif
+
+/// The group that the environment describes (process_place), or none where this process is alone. Error:
+/// several processes, but this was compiled without Gloo's headers.
+inline std::unique_ptr<Communicator> communicator_from_environment() {
+  ProcessPlace place = process_place();
+  if (place.size == 1) return nullptr;
+#ifdef USE_C10D_GLOO
+  return std::make_unique<GlooCommunicator>(std::move(place));
+#else
+  fail("WORLD_SIZE is ", place.size, ", but this program was compiled without Gloo's headers (libgloo-dev)");
+#endif
+}
+
+}  // namespace morphvlm

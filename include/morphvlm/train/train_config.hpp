@@ -1,0 +1,61 @@
+// How to train, what is told meanwhile, and what is kept.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "morphvlm/core/json.hpp"
+#include "morphvlm/io/run_checkpoint.hpp"
+#include "morphvlm/train/optim.hpp"
+#include "morphvlm/train/schedule.hpp"
+
+namespace morphvlm {
+
+/// How to train.
+struct TrainConfig {
+  std::int64_t steps = 600;     ///< optimizer steps
+  std::int64_t accumulate = 1;  ///< batches a step
+  double lr = 1e-4;
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double clip = 1.0;  ///< largest norm of all gradients together; 0: no limit
+  Schedule schedule = Constant{};
+  std::vector<ParameterRule> rules = {};     ///< other rates and decays for some parameters
+  std::vector<std::string> allow_dead = {};  ///< patterns of parameters that may have no gradient
+  /// So many steps in a row may be skipped because their loss or gradient is not finite; one more ends the
+  /// run.
+  std::int64_t skip_at_most = 2;
+};
+
+/// What training tells its caller besides the changed parameters.
+struct TrainLog {
+  std::filesystem::path file = {};  ///< JSON lines, one a step; empty: none
+  std::string title = "training";   ///< of the progress bar; empty: none
+  /// For TensorBoard: loss, rate and gradient norm a step, the norms of the trained tensors now and then;
+  /// empty: none.
+  std::filesystem::path events = {};
+  /// What batch `index` holds, for messages about it; empty: its number is all that is said.
+  std::function<std::string(std::int64_t index)> describe = {};
+};
+
+/// Where a run keeps what decides its next step, so that it can be killed at any time and go on. While it is
+/// set, SIGTERM and SIGINT make a checkpoint and raise Interrupted; a second one ends the process at once.
+struct TrainCheckpoints {
+  std::filesystem::path folder = {};  ///< empty: none are kept
+  std::int64_t every = 100;           ///< steps from one to the next
+  KeepCheckpoints keep = {};
+  bool resume = false;  ///< go on from the newest whole one, or begin where there is none
+  /// How good the model is now, the lower the better; empty: the mean loss since the last checkpoint.
+  std::function<double()> score = {};
+  std::vector<at::Generator> generators = {};  ///< that batches draw from, if they do: kept and put back
+  Json identity = {};  ///< what decides the batches; a run with another one does not go on from here
+};
+
+}  // namespace morphvlm
