@@ -220,7 +220,7 @@ TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
     EXPECT_NE(run(task, more), 0);
     return testing::contents(said);
   };
-  EXPECT_THAT(message("nlvr2"), HasSubstr("--task: expected one of aokvqa-da, aokvqa-mc, pubmedqa"));
+  EXPECT_THAT(message("nlvr2"), HasSubstr("--task: expected one of aokvqa-da, aokvqa-mc, lines, pubmedqa"));
   EXPECT_THAT(message("vqav2"), HasSubstr("v2_OpenEnded_mscoco_train2014_questions.json"));
   make_vqav2();
   EXPECT_THAT(message("vqav2", " --limit 8"), HasSubstr("--limit 8, but there are 7 questions"));

@@ -99,7 +99,7 @@ struct TrainProgram : ::testing::Test {
 };
 
 TEST_F(TrainProgram, LearnsAndCanBeAsked) {
-  ASSERT_EQ(train("run", {"--train.steps", "120", "--validation", lines.string()}), 0)
+  ASSERT_EQ(train("run", {"--train.steps", "120", "--batch", "6", "--validation", lines.string()}), 0)
       << testing::contents(said);
   const auto curve = losses("run");
   ASSERT_EQ(curve.size(), 120u);
