@@ -88,6 +88,11 @@ TEST(Plan, RecomputedInPartAndBf16) {
   expect_planned<LoRA<Attn>>({.dtype = at::kBFloat16, .recompute = {.every = 2, .layers = 2}}, kWork);
 }
 TEST(Plan, FourBitBase) { expect_planned<Quantized<NF4, LoRA<Attn>>>({.dtype = at::kBFloat16}, kWork); }
+// What a weight is unpacked into is then most of what comes and goes.
+TEST(Plan, FourBitBaseOfFewTokens) {
+  expect_planned<Quantized<NF4, LoRA<Attn>>>({.dtype = at::kBFloat16},
+                                             {.batch = 1, .seq = 6, .images = 1, .supervised = 1});
+}
 TEST(Plan, EightBitBaseRecomputed) {
   expect_planned<Quantized<Int8, LoRA<Attn>>>({.recompute = {.every = 1}}, kWork);
 }

@@ -22,6 +22,7 @@
 
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
 namespace morphvlm {
@@ -199,8 +200,10 @@ struct NF4 {
   /// The weight that `p` stands for, [out, in] in `dtype`.
   static Tensor unpack(const Packed& p, at::ScalarType dtype) {
     const Tensor scale = scales(p);
-    if (p.codes.is_cpu() && dtype == at::kFloat) return expand<float>(p, scale, dtype);
-    if (p.codes.is_cpu() && dtype == at::kBFloat16) return expand<c10::BFloat16>(p, scale, dtype);
+    if (detail::computes_like(p.codes, c10::kCPU)) {
+      if (dtype == at::kFloat) return expand<float>(p, scale, dtype);
+      if (dtype == at::kBFloat16) return expand<c10::BFloat16>(p, scale, dtype);
+    }
     const Tensor levels = detail::nf4_levels().to(p.codes.device());
     // Both weights of a byte are looked up at once.
     const Tensor pairs = at::stack({levels.repeat_interleave(16), levels.repeat({16})}, 1);
@@ -213,6 +216,7 @@ struct NF4 {
   template <class T>
   static Tensor expand(const Packed& p, const Tensor& scale, at::ScalarType dtype) {
     Tensor weight = at::empty({p.out, p.in}, p.codes.options().dtype(dtype));
+    if (weight.is_meta()) return weight;
     const auto* const codes = p.codes.const_data_ptr<std::uint8_t>();
     const auto* const scales = scale.const_data_ptr<float>();
     auto* const values = weight.mutable_data_ptr<T>();

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
@@ -28,16 +29,6 @@ inline Tensor repeat_heads(const Tensor& x, std::int64_t heads) {
   const auto kv_heads = x.size(1);
   if (kv_heads == heads) return x;
   return x.unsqueeze(2).expand({-1, -1, heads / kv_heads, -1, -1}).flatten(1, 2);
-}
-
-// Which kind of device tensors on the meta device stand for, while a plan is being made; else none.
-inline std::optional<c10::DeviceType>& meta_stands_for() {
-  thread_local std::optional<c10::DeviceType> device;
-  return device;
-}
-
-inline bool computes_like(const Tensor& x, c10::DeviceType device) {
-  return x.device().type() == device || (x.is_meta() && meta_stands_for() == device);
 }
 
 // The dtype that scores are computed in. LibTorch's 16-bit attention on CPU has a backward pass several times
