@@ -154,8 +154,8 @@ std::string decode_section(const fs::path& file) {
 }
 
 std::string peer_section(const fs::path& file) {
-  Table table{.columns = {"work", "", "here", "OpenFlamingo + PEFT", "ratio"},
-              .align = {Align::left, Align::left, Align::right, Align::right, Align::right}};
+  Table table{.columns = {"work", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
+              .align = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right}};
   std::string last;
   for (const Json& entry : read_json(file)) {
     std::string work;
@@ -167,6 +167,7 @@ std::string peer_section(const fs::path& file) {
       std::ranges::sort(values);
       return quantile(values, 0.5);
     };
+    const std::string rounds = std::to_string(entry.at("runs").at("peer").size());
     struct Quantity {
       const char *key, *name;
       bool is_rate;
@@ -176,12 +177,11 @@ std::string peer_section(const fs::path& file) {
           Quantity{"tokens_per_s", "tokens/s decoding", true}}) {
       if (!entry.at("runs").at("peer").at(0).contains(key)) continue;
       const double ours = of("morphvlm", key), theirs = of("peer", key);
-      table.rows.push_back({work, name, fixed(ours, 2), fixed(theirs, 2),
+      table.rows.push_back({work, rounds, name, fixed(ours, 2), fixed(theirs, 2),
                             fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
     }
-    last = "Medians of " + std::to_string(entry.at("runs").at("peer").size()) +
-           " alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) + ", " +
-           entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
+    last = "Medians of alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) +
+           ", " + entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
            std::to_string(entry.at("cores").get<int>()) + " cores.";
   }
   return "## Beside the Python stack\n" + last +
