@@ -8,6 +8,7 @@
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"

@@ -1,6 +1,7 @@
 // Layer 8: optimisation.
 #pragma once
 
+#include "morphvlm/train/communicator.hpp"
 #include "morphvlm/train/cross_entropy.hpp"
 #include "morphvlm/train/dead.hpp"
 #include "morphvlm/train/fit.hpp"
@@ -8,5 +9,8 @@
 #include "morphvlm/train/meta_kernels.hpp"
 #include "morphvlm/train/optim.hpp"
 #include "morphvlm/train/plan.hpp"
+#include "morphvlm/train/run_state.hpp"
 #include "morphvlm/train/schedule.hpp"
+#include "morphvlm/train/train_config.hpp"
+#include "morphvlm/train/train_files.hpp"
 #include "morphvlm/train/trainer.hpp"

@@ -75,7 +75,7 @@ constexpr std::array kReaders{
     Reader{"gguf", read_gguf_file},
     Reader{"gguf_tokenizer", [](const Input& in) { morphvlm::detail::load_gguf_tokenizer(in.path); }},
     Reader{"tokenizer_json", read_tokenizer_json},
-    Reader{"vocab_json", [](const Input& in) { read_vocab_json(in.path); }},
+    Reader{"vocab_json", [](const Input& in) { morphvlm::detail::read_vocab_json(in.path); }},
     Reader{"image", [](const Input& in) { read_image(in.path); }},
     Reader{"config", [](const Input& in) { from_json<TestConfig>(parse_json(in.text, "c"), "c"); }},
     Reader{"language_config", read_language_config},
