@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "morphvlm/core/rng.hpp"
+#include "morphvlm/nn/norm.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm {
@@ -82,6 +83,28 @@ TEST(Product, RoundsSixteenBitsOnce) {
     EXPECT_EQ(y.scalar_type(), at::kBFloat16);
     EXPECT_LE(relative_error(y.to(at::kFloat), exact.to(at::kFloat)), rows <= kMaxFewRows ? 1e-3 : 1e-2);
   }
+}
+
+TEST(FewRows, OtherDtypesAreTheLibrarys) {
+  at::NoGradGuard no_grad;
+  for (const auto dtype : {at::kDouble, at::kHalf}) {
+    const Tensor weight = normal({5, 8}, 1).to(dtype), x = normal({1, 8}, 2).to(dtype);
+    EXPECT_FALSE(is_few_rows(x, 8));
+    EXPECT_TRUE(product(x, weight).equal(at::linear(x, weight)));
+    const RMSNorm norm{.weight = normal({8}, 3).to(dtype)};
+    EXPECT_TRUE(norm(x).equal(at::rms_norm(x, {8}, norm.weight, norm.eps)));
+  }
+}
+
+TEST(FewRows, RmsNormIsTheLibrarys) {
+  const RMSNorm norm{.weight = normal({40}, 3), .eps = 1e-3};
+  const Tensor x = normal({2, 1, 40}, 2);
+  const Tensor expected = at::rms_norm(x, {40}, norm.weight, norm.eps);
+  EXPECT_LE(relative_error(norm(x), expected), 1e-6);
+  const Tensor half = norm(x.to(at::kBFloat16));
+  EXPECT_EQ(half.scalar_type(), at::kBFloat16);
+  EXPECT_LE(relative_error(half.to(at::kFloat), expected), 1e-2);
+  EXPECT_TRUE(norm(x.clone().set_requires_grad(true)).requires_grad());
 }
 
 TEST(Product, KeepsGradientsWhereTheyAreWanted) {

@@ -22,7 +22,8 @@ inline constexpr std::int64_t kMaxFewRows = 4;
 
 namespace detail {
 
-// `Lanes` numbers side by side, in the compilers' own vectors.
+// `Lanes` numbers side by side, in the compilers' own vectors. GCC drops the attribute from a `using` that
+// depends on a template's argument.
 template <int Lanes>
 struct Vectors {
   typedef float F __attribute__((vector_size(4 * Lanes)));
@@ -165,6 +166,10 @@ __attribute__((target("avx512f,avx512bw,avx512vl,fma"))) void few_rows_avx512(
 }
 #endif
 
+inline bool is_float_or_bf16(const Tensor& t) {
+  return t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16;
+}
+
 // The numbers of a float or BFloat16 tensor in order; none if it is undefined. A loop, since for so few an
 // operator of the library takes longer to call than to run.
 inline std::vector<float> floats_of(const Tensor& t) {
@@ -206,10 +211,10 @@ FewRowsKernel<T> few_rows_kernel() {
 
 }  // namespace detail
 
-/// Whether x [..., in] is on a CPU and has few rows, so that reading the weight is all that its product
-/// costs.
+/// Whether x [..., in] is few rows of float or BFloat16 on a CPU, so that reading the weight is all that its
+/// product costs.
 inline bool is_few_rows(const Tensor& x, std::int64_t in) {
-  return x.is_cpu() && x.numel() > 0 && x.numel() <= kMaxFewRows * in;
+  return x.is_cpu() && detail::is_float_or_bf16(x) && x.numel() > 0 && x.numel() <= kMaxFewRows * in;
 }
 
 /// x W^T for few rows x [..., in] of float or BFloat16 and W [out, in], contiguous, of T (float, BFloat16 or

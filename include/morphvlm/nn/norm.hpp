@@ -62,7 +62,8 @@ struct RMSNorm {
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
     const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
-    if (plain && is_few_rows(x, weight.size(0))) return detail::few_rows_rms_norm(x, weight, eps);
+    if (plain && detail::is_float_or_bf16(weight) && is_few_rows(x, weight.size(0)))
+      return detail::few_rows_rms_norm(x, weight, eps);
     return at::rms_norm(x, weight.sizes(), weight.to(x.scalar_type()), eps);
   }
 
