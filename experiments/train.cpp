@@ -206,7 +206,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
       model, a.train,
       [&](const Model& m, std::int64_t index) { return rows.loss(m, order.batch(index, a.batch)); },
       {.file = a.out / "log.jsonl", .title = "training", .events = a.out / "events", .describe = describe},
-      checkpoints);
+      checkpoints, processes);
+  if (!morphvlm::detail::is_first(processes)) return;
   save_adapter(model, a.out / "adapter");
   Json result{{"rows", rows.size()},
               {"trained_parameters", trainable_count(model)},

@@ -10,6 +10,8 @@
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
+#include "morphvlm/nn/few_rows_product.hpp"
+#include "morphvlm/nn/nf4_product.hpp"
 
 namespace morphvlm {
 namespace {
@@ -77,6 +79,14 @@ TEST(FlopMeter, CountsProductsForwardAndBackward) {
     backward(y.sum());
     EXPECT_EQ(meter.flops(), 3 * 2 * 3 * 5 * 7) << device;
   }
+}
+
+TEST(FlopMeter, CountsKernelsOfOurOwn) {
+  FlopMeter meter;
+  few_rows_product<float>(at::ones({3, 70}), at::ones({5, 70}));
+  EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5);
+  nf4_product(at::ones({2, 64}), NF4::pack(at::ones({7, 64})));
+  EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5 + 2 * 2 * 64 * 7);
 }
 
 TEST(FlopMeter, CountsBatchesAndConvolutionsButNotElementwiseWork) {

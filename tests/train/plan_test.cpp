@@ -66,9 +66,11 @@ void expect_within(double planned, double measured, double tolerance, const std:
 }
 
 template <class Policy>
-void expect_planned(const PlanSetup& setup, const PlanWork& work) {
+void expect_planned(const PlanSetup& setup, const PlanWork& work, std::int64_t hidden_size = 64) {
   using Model = TinyVlm<Policy>;
-  const auto config = roomy_config<Model>();
+  auto config = roomy_config<Model>();
+  config.language.hidden_size = hidden_size;
+  config.language.intermediate_size = hidden_size * 43 / 16;
   const Plan planned = plan<Model>(config, setup, work);
   const Measured measured = measure<Model>(config, setup, work);
   expect_within(static_cast<double>(planned.peak_bytes), static_cast<double>(measured.peak), 0.05, "peak");
@@ -91,7 +93,7 @@ TEST(Plan, FourBitBase) { expect_planned<Quantized<NF4, LoRA<Attn>>>({.dtype = a
 // What a weight is unpacked into is then most of what comes and goes.
 TEST(Plan, FourBitBaseOfFewTokens) {
   expect_planned<Quantized<NF4, LoRA<Attn>>>({.dtype = at::kBFloat16},
-                                             {.batch = 1, .seq = 6, .images = 1, .supervised = 1});
+                                             {.batch = 1, .seq = 24, .images = 1, .supervised = 3}, 512);
 }
 TEST(Plan, EightBitBaseRecomputed) {
   expect_planned<Quantized<Int8, LoRA<Attn>>>({.recompute = {.every = 1}}, kWork);

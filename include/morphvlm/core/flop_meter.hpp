@@ -107,6 +107,11 @@ class FlopMeter {
   /// Counted so far.
   double flops() const { return flops_; }
 
+  /// What a kernel of our own, which LibTorch does not see, has done in this thread's name.
+  static void add(double flops) {
+    if (auto* const total = current(); total != nullptr) *total += flops;
+  }
+
  private:
   static double*& current() {
     thread_local double* total = nullptr;

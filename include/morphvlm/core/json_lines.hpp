@@ -16,7 +16,7 @@ struct JsonLines {
   /// Goes on behind the first `keep` lines of the file; what is behind them is dropped.
   explicit JsonLines(const std::filesystem::path& path, std::int64_t keep = 0) : path_(path) {
     if (path.empty()) return;
-    if (std::filesystem::exists(path)) std::filesystem::resize_file(path, size_of_lines(keep));
+    if (std::filesystem::is_regular_file(path)) std::filesystem::resize_file(path, size_of_lines(keep));
     out_.open(path, std::ios::app);
     expect(out_.good(), path.string(), ": cannot be opened for writing");
   }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
 namespace morphvlm {
@@ -228,6 +229,7 @@ Tensor few_rows_product(const Tensor& x, const Tensor& weight, const Tensor& sca
   const auto values = detail::floats_of(x), scales = detail::floats_of(scale),
              biases = detail::floats_of(bias);
   std::vector<float> sums(static_cast<std::size_t>(rows * out));
+  FlopMeter::add(2.0 * static_cast<double>(rows * weight.numel()));
   const detail::FewRowsWeight<T> view{.values = weight.const_data_ptr<T>(), .in = in};
   // Waking the other threads costs as much as reading this many weights.
   constexpr std::int64_t kWorthThread = 1 << 15;

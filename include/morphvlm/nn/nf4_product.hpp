@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
 
@@ -150,6 +151,7 @@ inline Tensor nf4_product(const Tensor& x, const NF4::Packed& p,
                           detail::Nf4Kernel kernel = detail::nf4_kernel()) {
   const auto x_values = detail::floats_of(x);
   const auto rows = x.numel() / p.in;
+  FlopMeter::add(2.0 * static_cast<double>(rows * p.in * p.out));
   std::vector<float> y(static_cast<std::size_t>(rows * p.out));
   const detail::Nf4View view{.codes = p.codes.const_data_ptr<std::uint8_t>(),
                              .absmax = p.absmax.const_data_ptr<std::uint8_t>(),
