@@ -5,4 +5,5 @@
 #include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/adapt/site.hpp"

@@ -19,8 +19,8 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #endif
 
+#include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/train/communicator.hpp"
 
 namespace morphvlm {
 
@@ -90,11 +90,22 @@ class GlooCommunicator : public Communicator {
   std::int64_t rank() const override { return place_.rank; }
   std::int64_t size() const override { return place_.size; }
 
-  void sum(Tensor& t) override {
-    meet([&](std::vector<Tensor>& all) { return group_->allreduce(all); }, t);
+  Wait start_sum(Tensor t) override {
+    return start([&] {
+      std::vector<Tensor> all{t};
+      return group_->allreduce(all);
+    });
+  }
+  Wait start_gather(Tensor all, Tensor mine) override {
+    // Gloo knows fewer dtypes than bytes.
+    Tensor to = all.view(at::kByte), from = mine.view(at::kByte);
+    return start([&] { return group_->_allgather_base(to, from); });
   }
   void broadcast(Tensor& t) override {
-    meet([&](std::vector<Tensor>& all) { return group_->broadcast(all); }, t);
+    start([&] {
+      std::vector<Tensor> all{t};
+      return group_->broadcast(all);
+    })();
   }
 
  private:
@@ -114,21 +125,30 @@ class GlooCommunicator : public Communicator {
 
   // Each process says how many calls it has come to, so that after a failure the others can tell who is late.
   template <class F>
-  void meet(F&& call, Tensor& t) {
-    ++calls_;
+  Wait start(F&& call) {
+    const auto number = ++calls_;
+    c10::intrusive_ptr<c10d::Work> work;
+    named(number, [&] {
+      tell(key(place_.rank), std::to_string(number));
+      work = call();
+    });
+    return [this, number, work] { named(number, [&] { work->wait(); }); };
+  }
+
+  // Does `f`, a part of call `number`; an error names who is lost.
+  template <class F>
+  void named(std::int64_t number, F&& f) {
     const auto begin = Clock::now();
     std::string reason;
     try {
-      tell(key(place_.rank), std::to_string(calls_));
-      std::vector<Tensor> all{t};
-      call(all)->wait();
-      patience_ = std::max<Clock::duration>(kLeastPatience, 2 * (Clock::now() - last_));
+      f();
+      patience_ = std::max<Clock::duration>(patience_, 2 * (Clock::now() - last_));
       last_ = Clock::now();
       return;
     } catch (const std::exception& e) {
       reason = e.what();
     }
-    fail("rank ", place_.rank, " of ", place_.size, ": lost ", lost(begin), ": ",
+    fail("rank ", place_.rank, " of ", place_.size, ": lost ", lost(number, begin), ": ",
          reason.substr(0, reason.find('\n')));
   }
 
@@ -142,11 +162,11 @@ class GlooCommunicator : public Communicator {
     static_cast<c10d::Store&>(*store_).set(name, text);
   }
 
-  // The ranks that have not come to this call.
-  std::string absent() const {
+  // The ranks that have not come to call `number`.
+  std::string absent(std::int64_t number) const {
     std::string ranks;
     for (std::int64_t r = 0; r < place_.size; ++r) {
-      if (store_->check({key(r)}) && std::stoll(store_->get_to_str(key(r))) >= calls_) continue;
+      if (store_->check({key(r)}) && std::stoll(store_->get_to_str(key(r))) >= number) continue;
       ranks += (ranks.empty() ? "rank " : ", rank ") + std::to_string(r);
     }
     return ranks;
@@ -155,13 +175,13 @@ class GlooCommunicator : public Communicator {
   // A connection broke, which one process notices before another has even come so far: it is waited for as
   // long as a call and what is before it may take. Who has judged tells the others; rank 0 stays for them,
   // since what they ask is in its memory.
-  std::string lost(Clock::time_point begin) {
+  std::string lost(std::int64_t number, Clock::time_point begin) {
     const auto deadline = begin + std::min<Clock::duration>(place_.timeout, patience_) + kLeastPatience;
     try {
-      std::string ranks = absent();
+      std::string ranks = absent(number);
       while (!ranks.empty() && Clock::now() < deadline && !store_->check({kVerdict})) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        ranks = absent();
+        ranks = absent(number);
       }
       if (store_->check({kVerdict})) ranks = store_->get_to_str(kVerdict);
       if (ranks.empty()) ranks = "a connection";

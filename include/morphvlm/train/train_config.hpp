@@ -52,7 +52,8 @@ struct TrainCheckpoints {
   std::int64_t every = 100;           ///< steps from one to the next
   KeepCheckpoints keep = {};
   bool resume = false;  ///< go on from the newest whole one, or begin where there is none
-  /// How good the model is now, the lower the better; empty: the mean loss since the last checkpoint.
+  /// How good the model is now, the lower the better; empty: the mean loss since the last checkpoint. Of
+  /// several processes all call it, and rank 0's answer counts.
   std::function<double()> score = {};
   std::vector<at::Generator> generators = {};  ///< that batches draw from, if they do: kept and put back
   Json identity = {};  ///< what decides the batches; a run with another one does not go on from here

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json_lines.hpp"
@@ -15,8 +16,8 @@
 #include "morphvlm/core/stop_signals.hpp"
 #include "morphvlm/io/event_file.hpp"
 #include "morphvlm/io/run_checkpoint.hpp"
-#include "morphvlm/train/communicator.hpp"
 #include "morphvlm/train/run_state.hpp"
+#include "morphvlm/train/share_state.hpp"
 #include "morphvlm/train/train_config.hpp"
 
 namespace morphvlm::detail {
@@ -112,11 +113,11 @@ class TrainFiles {
   }
 
   void save(RunState& state) {
-    if (!first_) return;
     const double reached = score(state);
+    saved_ = std::ssize(state.history);
+    if (!first_) return;
     save_checkpoint(checkpoints_.folder, capture(state, config_, reached));
     if (checkpoints_.score) events_.scalar("validation/score", reached, std::ssize(state.history) - 1);
-    saved_ = std::ssize(state.history);
     prune_checkpoints(checkpoints_.folder, checkpoints_.keep);
   }
 

@@ -9,10 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/core/autograd.hpp"
+#include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/train/communicator.hpp"
 #include "morphvlm/train/dead.hpp"
+#include "morphvlm/train/gradient_sums.hpp"
 #include "morphvlm/train/optim.hpp"
 #include "morphvlm/train/run_state.hpp"
 #include "morphvlm/train/schedule.hpp"
@@ -39,9 +41,11 @@ struct StepGradients {
 // Called before each batch; leaves by an exception where the run was asked to stop.
 using BeforeBatch = std::function<void()>;
 
-// Which batches of a step are this process's own: every `every`-th from `first` on.
+// What a process does with the others' help: the batches of a step that are its own are every `every`-th from
+// `first` on.
 struct BatchShare {
   std::int64_t first = 0, every = 1;
+  GradientSums* sums = nullptr;
 };
 
 // The loss of one optimizer step, gradients left in the parameters; of a share, its part of both.
@@ -57,9 +61,11 @@ StepGradients accumulate_gradients(const Model& model, const TrainConfig& config
     const double value = loss.template item<double>();
     out.loss += value;
     if (!std::isfinite(value)) {
-      out.bad = {index, "the loss is " + std::to_string(value)};
-      break;
+      if (!out.bad) out.bad = {index, "the loss is " + std::to_string(value)};
+      // Processes that hold a model together need each other in every pass.
+      if (ShardGroup::current() == nullptr) break;
     }
+    if (share.sums != nullptr && micro + share.every >= config.accumulate) share.sums->expect_last();
     backward(loss.div(static_cast<double>(config.accumulate)));
   }
   out.loss /= static_cast<double>(config.accumulate);
@@ -67,13 +73,13 @@ StepGradients accumulate_gradients(const Model& model, const TrainConfig& config
 }
 
 // What all processes make of a step together.
-inline void join_gradients(RunState& state, TrainFiles& files, StepGradients& out, std::int64_t accumulate,
-                           Communicator& processes) {
+inline void join_gradients(const RunState& state, TrainFiles& files, StepGradients& out,
+                           std::int64_t accumulate, GradientSums& sums) {
   // A loss that is no number would hide what the others have; which batch it was is said by the lowest rank.
   const bool bad = out.bad.has_value();
   std::vector<double> numbers{bad ? 0 : out.loss, bad ? 1.0 : 0.0, static_cast<double>(files.pending()),
                               files.pending() != 0 ? 1.0 : 0.0};
-  sum_gradients(state.optimizer, numbers, processes);
+  sums.finish(numbers);
   out.loss = numbers[0];
   if (numbers[1] > 0 && !bad)
     out.bad = {std::ssize(state.history) * accumulate, "the loss is not finite in another process"};
@@ -84,14 +90,12 @@ inline void join_gradients(RunState& state, TrainFiles& files, StepGradients& ou
 // The gradients of a step, clipped, in the parameters.
 template <class Model, class LossOf>
 StepGradients step_gradients(const Model& model, RunState& state, const TrainConfig& config, LossOf& loss_of,
-                             TrainFiles& files, Communicator* processes) {
+                             TrainFiles& files, const BatchShare& share) {
   const auto step = std::ssize(state.history);
   state.optimizer.zero_grad();
-  const BatchShare share =
-      processes == nullptr ? BatchShare{} : BatchShare{processes->rank(), processes->size()};
   StepGradients out = accumulate_gradients(
       model, config, step, loss_of, [&] { files.leave_if_asked(state); }, share);
-  if (processes != nullptr) join_gradients(state, files, out, config.accumulate, *processes);
+  if (share.sums != nullptr) join_gradients(state, files, out, config.accumulate, *share.sums);
   if (out.bad) return out;
   out.norm = clip_gradients(state.optimizer, config.clip);
   if (!std::isfinite(out.norm)) {
@@ -127,6 +131,10 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
     expect(config.accumulate >= processes->size(), "training: ", processes->size(),
            " processes share the batches of a step, of which there are ", config.accumulate,
            " (train.accumulate)");
+    expect(ShardGroup::current() == nullptr || config.accumulate % processes->size() == 0,
+           "training: ", processes->size(),
+           " processes hold the frozen base together, so each needs as many of the ", config.accumulate,
+           " batches of a step (train.accumulate)");
     expect(checkpoints.generators.empty(),
            "training: batches of several processes cannot draw from generators");
   }
@@ -136,8 +144,12 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
   expect(!state.optimizer.groups.empty(), "training: no parameter of the model is trainable");
   state.life = LifeWatch::over(state.optimizer, config.allow_dead);
   detail::TrainFiles files(state, config, log, checkpoints, processes);
+  std::optional<GradientSums> sums;
+  detail::BatchShare share;
+  if (processes != nullptr)
+    share = {processes->rank(), processes->size(), &sums.emplace(state.optimizer, *processes)};
   for (auto step = std::ssize(state.history); step < config.steps; ++step) {
-    const auto [loss, norm, bad] = detail::step_gradients(model, state, config, loss_of, files, processes);
+    const auto [loss, norm, bad] = detail::step_gradients(model, state, config, loss_of, files, share);
     const double lr = config.lr * rate_factor(config.schedule, step, config.steps);
     if (bad) {
       detail::skip_step(state, config, log, *bad);
