@@ -1,14 +1,17 @@
 // Asks a model folder a data set's questions and scores the answers (docs/evaluate.md).
+#include <cstdlib>
 #include <iostream>
 #include <span>
 
 #include "experiments/arguments.hpp"
 #include "experiments/evaluate_task.hpp"
+#include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/progress.hpp"
 #include "morphvlm/eval/rank.hpp"
 #include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/train/gloo.hpp"
 #include "morphvlm/vlm/generate.hpp"
 
 namespace {
@@ -30,15 +33,17 @@ struct Arguments {
   std::int64_t num_beams = 3;
   std::int64_t max_new_tokens = 5;
   double length_penalty = 0;
-  std::int64_t batch = 8;     // prompts that answers are written to at once
-  std::filesystem::path out;  // predictions, one JSON object a line
+  std::int64_t batch = 8;      // prompts that answers are written to at once
+  std::filesystem::path out;   // predictions, one JSON object a line
+  std::int64_t processes = 1;  // of this machine, which share the questions
 };
 
 constexpr const char* kUsage =
     "usage: evaluate --model DIR --data DIR --task lines|vqav2|aokvqa-mc|aokvqa-da|pubmedqa|vl-stereoset\n"
     "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
     "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
-    "[--batch N]\n";
+    "[--batch N]\n"
+    "         [--processes N]\n";
 
 using Items = std::span<const TaskItem>;
 
@@ -83,27 +88,38 @@ std::vector<std::string> write_answers(const Model& model, const Tokenizer& toke
   return answers;
 }
 
+// Items that are asked at once: as many prompts as `batch` says, or one with its choices.
+std::vector<Items> batches_of(const Task& task, std::int64_t batch) {
+  std::vector<Items> batches;
+  for (Items rest(task.items); !rest.empty(); rest = rest.subspan(batches.back().size()))
+    batches.push_back(rest.first(
+        rest.front().choices.empty() ? std::min(rest.size(), static_cast<std::size_t>(batch)) : 1));
+  return batches;
+}
+
+// The answers in the order of the items, whichever process got them.
 template <class Model>
 std::vector<std::string> ask(const Model& model, const Tokenizer& tokenizer, const Task& task,
-                             const Arguments& a) {
+                             const Arguments& a, Communicator* processes) {
   at::NoGradGuard no_grad;
   const auto preprocess = experiments::preprocess_of(a.model / "vision", model.config.vision);
-  Progress progress(task.name, std::ssize(task.items));
-  std::vector<std::string> answers;
-  while (answers.size() < task.items.size()) {
-    Items items = Items(task.items).subspan(answers.size());
-    items = items.first(
-        items.front().choices.empty() ? std::min(items.size(), static_cast<std::size_t>(a.batch)) : 1);
+  const auto batches = batches_of(task, a.batch);
+  Progress progress(morphvlm::detail::is_first(processes) ? task.name : "", std::ssize(task.items));
+  std::vector<std::string> answers(task.items.size());
+  for_each_shared(std::ssize(batches), processes, [&](std::int64_t index, bool again) {
+    if (again) return;
+    const Items items = batches[static_cast<std::size_t>(index)];
+    auto to = answers.begin() + (items.data() - task.items.data());
     const Tensor latents = read_latents(model, items, preprocess);
     if (items.front().choices.empty()) {
-      for (auto& answer : write_answers(model, tokenizer, items, latents, a))
-        answers.push_back(std::move(answer));
+      for (auto& answer : write_answers(model, tokenizer, items, latents, a)) *to++ = std::move(answer);
     } else {
-      answers.push_back(choose(model, tokenizer, items.front(), latents));
+      *to = choose(model, tokenizer, items.front(), latents);
     }
     progress.advance(std::ssize(items), "");
-  }
+  });
   progress.finish();
+  join_texts(answers, processes);
   return answers;
 }
 
@@ -125,10 +141,12 @@ void run(const Arguments& a) {
                                             .seed = a.seed,
                                             .max_tokens = a.max_tokens},
                                            tokenizer);
+  const auto group = communicator_from_environment();
   std::vector<std::string> answers;
   experiments::with_model(a.model, a.adapter, [&](const auto& model, const WeightSources&) {
-    answers = ask(model, tokenizer, task, a);
+    answers = ask(model, tokenizer, task, a, group.get());
   });
+  if (!morphvlm::detail::is_first(group.get())) return;
   if (!a.out.empty()) write_predictions(a.out, task, answers);
   Json result{{"task", a.task}, {"questions", task.items.size()}, {"shots", a.shots}, {"seed", a.seed}};
   result["scores"] = task.score(answers);
@@ -145,6 +163,8 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
+  if (arguments.processes > 1 && std::getenv("WORLD_SIZE") == nullptr)
+    return experiments::launch(arguments.processes, argv);
   run(arguments);
   return 0;
 } catch (const std::exception& e) {

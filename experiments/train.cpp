@@ -15,6 +15,7 @@
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
 #include "experiments/train_task.hpp"
+#include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/row_order.hpp"
@@ -49,6 +50,7 @@ struct Arguments {
   CheckpointArguments checkpoints = {};
   bool resume = false;
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
+  bool shard_base = false;     // and with a part of the frozen projections
 };
 
 constexpr const char* kUsage =
@@ -57,8 +59,8 @@ constexpr const char* kUsage =
     "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
     "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
-    "         [--checkpoints.every N] [--recompute.every N] [--processes N] [--tokenizer DIR] [--config "
-    "FILE.json]\n"
+    "         [--checkpoints.every N] [--recompute.every N] [--processes N] [--shard_base]\n"
+    "         [--tokenizer DIR] [--config FILE.json]\n"
     "Every field of the config (docs/train.md) is a flag. Stopped by SIGTERM or SIGINT, it leaves with "
     "status\n"
     "143 or 130, and --resume goes on from there.\n";
@@ -143,6 +145,7 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   same.checkpoints = {};
   same.resume = false;
   same.processes = 1;
+  same.shard_base = false;
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) {
     for (const auto* ids : {&rows.row(i).text.ids, &rows.row(i).text.labels})
@@ -152,17 +155,20 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   return {{"arguments", to_json(same)}, {"rows", rows.size()}, {"texts", std::to_string(hash)}};
 }
 
-/// The mean loss over all rows.
+/// The mean loss over all rows, batches shared among the processes: the same number whatever their count.
 template <class Model>
-double mean_loss(const Model& model, const Rows<Model>& rows, std::int64_t batch) {
+double mean_loss(const Model& model, const Rows<Model>& rows, std::int64_t batch, Communicator* processes) {
   at::NoGradGuard no_grad;
-  double sum = 0;
-  for (std::int64_t first = 0; first < rows.size(); first += batch) {
+  const auto batches = (rows.size() + batch - 1) / batch;
+  Tensor sums = at::zeros({batches}, at::kDouble);
+  for_each_shared(batches, processes, [&](std::int64_t b, bool again) {
     std::vector<std::int64_t> some;
-    for (auto i = first; i < std::min(rows.size(), first + batch); ++i) some.push_back(i);
-    sum += rows.loss(model, some).template item<double>() * static_cast<double>(some.size());
-  }
-  return sum / static_cast<double>(rows.size());
+    for (auto i = b * batch; i < std::min(rows.size(), (b + 1) * batch); ++i) some.push_back(i);
+    const double loss = rows.loss(model, some).template item<double>();
+    if (!again) sums[b] = loss * static_cast<double>(some.size());
+  });
+  if (processes != nullptr) processes->sum(sums);
+  return sums.sum().item<double>() / static_cast<double>(rows.size());
 }
 
 /// Rank 0 goes first through `f`, so that the others find what it has put into files.
@@ -188,13 +194,15 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
                                .keep = a.checkpoints.keep,
                                .resume = a.resume,
                                .identity = run_identity(a, rows)};
-  if (!a.validation.empty() && morphvlm::detail::is_first(processes)) {
+  if (!a.validation.empty()) {
     auto data = a.data;
     data.task = "lines";
     data.data = a.validation;
-    held_out.emplace(model, experiments::read_train_rows(data, tokenizer), a,
-                     a.out / "validation_latents.safetensors");
-    checkpoints.score = [&] { return mean_loss(model, *held_out, a.batch); };
+    first_then_others(processes, [&] {
+      held_out.emplace(model, experiments::read_train_rows(data, tokenizer), a,
+                       a.out / "validation_latents.safetensors");
+    });
+    checkpoints.score = [&] { return mean_loss(model, *held_out, a.batch, processes); };
   }
   RowOrder order{rows.size(), static_cast<std::uint64_t>(a.seed)};
   const auto describe = [&](std::int64_t index) {
@@ -207,6 +215,7 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
       [&](const Model& m, std::int64_t index) { return rows.loss(m, order.batch(index, a.batch)); },
       {.file = a.out / "log.jsonl", .title = "training", .events = a.out / "events", .describe = describe},
       checkpoints, processes);
+  const double reached = held_out ? mean_loss(model, *held_out, a.batch, processes) : 0;
   if (!morphvlm::detail::is_first(processes)) return;
   save_adapter(model, a.out / "adapter");
   Json result{{"rows", rows.size()},
@@ -214,8 +223,24 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
               {"steps", history.size()},
               {"loss", history.back().loss},
               {"adapter", (a.out / "adapter").string()}};
-  if (held_out) result["validation_loss"] = mean_loss(model, *held_out, a.batch);
+  if (held_out) result["validation_loss"] = reached;
   std::cout << result.dump(2) << '\n';
+}
+
+/// The model, of whose projections each process of the ShardGroup keeps its part.
+template <class Held, class Model>
+Held share_base(Model model) {
+  const auto& c = model.config;
+  auto held = Held::init({.vision = c.vision,
+                          .perceiver = c.perceiver,
+                          .language = c.language,
+                          .cross_attention = c.cross_attention,
+                          .adapter = c.adapter,
+                          .media_token_id = c.media_token_id,
+                          .eoc_token_id = c.eoc_token_id},
+                         {TensorOptions(at::kMeta)});
+  quantize_into(held, model);
+  return held;
 }
 
 /// Loads the folder's model with fresh adapters of policy P and trains it.
@@ -234,6 +259,12 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
       node.reset(at::kFloat, generator);
   });
   if (morphvlm::detail::is_first(processes)) std::cerr << to_string(source_rows(model, sources));
+  if constexpr (std::is_same_v<P, LoRA<Attn>>) {
+    if (a.shard_base) {
+      auto held = share_base<VLM<V, Perceiver, L, Sharded<P>>>(std::move(model));
+      return train_model(held, a, tokenizer, processes);
+    }
+  }
   train_model(model, a, tokenizer, processes);
 }
 
@@ -244,6 +275,10 @@ void run(const Arguments& a) {
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, folder);
   const auto group = communicator_from_environment();
   Communicator* const processes = group.get();
+  expect(!a.shard_base || a.adapter == "LoRA<Attn>", "--shard_base: expected --adapter LoRA<Attn>, found \"",
+         a.adapter, '"');
+  std::optional<ShardGroup> shards;
+  if (a.shard_base && processes != nullptr) shards.emplace(*processes);
   if (morphvlm::detail::is_first(processes)) {
     expect_writable_directory(a.out / "adapter");
     std::filesystem::create_directories(a.out);

@@ -93,6 +93,22 @@ struct TrainProgram : ::testing::Test {
     return found;
   }
 
+  // Questions that two processes share get the answers of one; they do not come out even.
+  void expect_answers_are_shared(const fs::path& adapter) const {
+    std::vector<std::string> answers;
+    for (const std::string count : {"1", "2"}) {
+      const fs::path out = scratch / ("answers" + count);
+      const pid_t asked =
+          start(MORPHVLM_EVALUATE, {"--model", model.string(), "--data", lines.string(), "--task", "lines",
+                                    "--adapter", adapter.string(), "--batch", "2", "--limit", "5",
+                                    "--processes", count, "--out", out.string()});
+      ASSERT_EQ(wait_for(asked), 0) << testing::contents(said);
+      answers.push_back(testing::contents(out));
+    }
+    EXPECT_EQ(std::count(answers[0].begin(), answers[0].end(), '\n'), 5);
+    EXPECT_EQ(answers[0], answers[1]);
+  }
+
   std::string adapter(const std::string& out) const {
     return testing::contents(scratch / out / "adapter/adapter.safetensors");
   }
@@ -135,14 +151,29 @@ TEST_F(TrainProgram, SeveralProcessesTrainAsOneDoes) {
 #ifndef USE_C10D_GLOO
   GTEST_SKIP() << "compiled without Gloo's headers";
 #endif
-  const std::vector<std::string> window{"--train.accumulate", "2", "--train.steps", "6"};
+  const auto validation_loss = [&] {
+    const std::string text = testing::contents(said);
+    const auto at = text.find("\"validation_loss\": ");
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + 19));
+  };
+  const std::vector<std::string> window{"--train.accumulate", "2",           "--train.steps", "6",
+                                        "--validation",       lines.string()};
   ASSERT_EQ(train("one", window), 0) << testing::contents(said);
-  auto two = window;
-  two.insert(two.end(), {"--processes", "2"});
-  ASSERT_EQ(train("two", two), 0) << testing::contents(said);
-  const auto ours = losses("two"), theirs = losses("one");
-  ASSERT_EQ(ours.size(), 6u);
-  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs.at(i), 1e-5 * theirs[i]);
+  const auto theirs = losses("one");
+  const double reached = validation_loss();
+  ASSERT_GT(reached, 0);
+  using Words = std::vector<std::string>;
+  for (const auto& more : {Words{"--processes", "2"}, Words{"--processes", "2", "--shard_base"}}) {
+    auto words = window;
+    words.insert(words.end(), more.begin(), more.end());
+    const std::string out = "two" + std::to_string(more.size());
+    ASSERT_EQ(train(out, words), 0) << testing::contents(said);
+    const auto ours = losses(out);
+    ASSERT_EQ(ours.size(), 6u);
+    for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs.at(i), 1e-5 * theirs[i]);
+    EXPECT_NEAR(validation_loss(), reached, 1e-5 * reached);
+    expect_answers_are_shared(scratch / out / "adapter");
+  }
   EXPECT_EQ(train("three", {"--processes", "3"}), 1);
   EXPECT_THAT(testing::contents(said),
               HasSubstr("3 processes share the batches of a step, of which there are 1"));

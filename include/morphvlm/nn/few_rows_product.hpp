@@ -12,8 +12,8 @@
 #include <cstring>
 #include <vector>
 
-#include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/flop_meter.hpp"
+#include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
 namespace morphvlm {
