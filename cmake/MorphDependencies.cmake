@@ -1,4 +1,4 @@
-# Everything that the headers need, as MORPHVLM_LIBRARIES. Used by this build and by the installed package.
+# Everything that the headers need, as imported targets. Used by this build and by the installed package.
 include(MorphTorch)
 include(MorphBoost)
 
@@ -53,8 +53,3 @@ if(NOT TARGET morphvlm::gloo)
     message(STATUS "morphvlm: no gloo/context.h (libgloo-dev): training uses one process")
   endif()
 endif()
-
-set(MORPHVLM_LIBRARIES morphvlm::torch morphvlm::boost morphvlm::pcre2 morphvlm::sentencepiece morphvlm::utf8proc morphvlm::gloo
-    nlohmann_json::nlohmann_json Eigen3::Eigen
-    JPEG::JPEG PNG::PNG ZLIB::ZLIB pugixml::pugixml Threads::Threads
-    $<TARGET_NAME_IF_EXISTS:OpenMP::OpenMP_CXX>)

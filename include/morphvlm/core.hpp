@@ -24,4 +24,5 @@
 #include "morphvlm/core/stop_signals.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/text_file.hpp"
+#include "morphvlm/core/version.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
