@@ -7,17 +7,20 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
 namespace morphvlm::testing {
 
-/// Starts the test `filter` with these environment variables; what it says goes to `said`, if not empty.
+/// Starts the test `filter` with these environment variables; what it says goes to `said`, if not empty. The
+/// child calls `enter` first.
 inline pid_t start_child(const std::string& filter, const std::map<std::string, std::string>& variables,
-                         const std::filesystem::path& said = {}) {
+                         const std::filesystem::path& said = {}, const std::function<void()>& enter = {}) {
   const std::string flag = "--gtest_filter=" + filter;
   const pid_t child = ::fork();
   if (child != 0) return child;
+  if (enter) enter();
   for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
   if (!said.empty()) {
     const int file = ::open(said.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);

@@ -1,10 +1,7 @@
 // Several processes that train one model: the losses of one process, whatever their number, and what happens
 // when one of them is lost.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <chrono>
 #include <csignal>
@@ -16,7 +13,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
-#include "tests/train/child.hpp"
+#include "tests/train/ranks.hpp"
 #include "tests/train/tiny_training.hpp"
 
 namespace morphvlm {
@@ -28,9 +25,7 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using testing::open_model;
 using Model = testing::TinyAdapted;
-using Variables = std::map<std::string, std::string>;
-
-constexpr const char* kFolder = "MORPHVLM_TEST_PROCESSES_FOLDER";
+using testing::Variables;
 
 // Four batches a step, shared among the processes.
 const TrainConfig kConfig{.steps = 6, .accumulate = 4, .lr = 1e-2, .schedule = Cosine{.warmup = 1}};
@@ -59,14 +54,16 @@ std::int64_t number_from(const char* name) {
 }
 
 // Not a test of its own: one of the processes. It may be told to end without a word, or to be asked to stop,
-// before a batch.
+// before a batch, or take its time for each.
 TEST(ProcessesChild, Trains) {
-  const char* const folder = std::getenv(kFolder);
+  const char* const folder = std::getenv(testing::kProcessesFolder);
   if (folder == nullptr) GTEST_SKIP() << "only run as a child of Processes";
   const auto dies_at = number_from("MORPHVLM_TEST_DIES_AT"), stops_at = number_from("MORPHVLM_TEST_STOPS_AT");
+  const std::chrono::milliseconds pause(std::max<std::int64_t>(0, number_from(testing::kPauseMilliseconds)));
   try {
     const auto processes = communicator_from_environment();
     train_in(folder, processes.get(), [&](std::int64_t index) {
+      std::this_thread::sleep_for(pause);
       if (index == dies_at) std::raise(SIGKILL);
       if (index == stops_at) std::raise(SIGTERM);
     });
@@ -76,19 +73,6 @@ TEST(ProcessesChild, Trains) {
     std::fprintf(stderr, "%s\n", e.what());
     std::exit(3);
   }
-}
-
-// A port that nobody listens on now.
-std::string free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  socklen_t size = sizeof address;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(fd);
-  return std::to_string(ntohs(address.sin_port));
 }
 
 struct Processes : ::testing::Test {
@@ -104,23 +88,15 @@ struct Processes : ::testing::Test {
 
   /// Exit statuses by rank. `more` are variables of the last rank alone.
   std::vector<int> run(const fs::path& folder, std::int64_t size, const Variables& more = {}) const {
-    const std::string port = free_port();
+    const testing::Meeting meeting;
     std::vector<pid_t> children;
     for (std::int64_t rank = 0; rank < size; ++rank) {
-      Variables variables{{kFolder, folder.string()},
-                          {"RANK", std::to_string(rank)},
-                          {"WORLD_SIZE", std::to_string(size)},
-                          {"MASTER_ADDR", "127.0.0.1"},
-                          {"MASTER_PORT", port},
-                          {"GLOO_SOCKET_IFNAME", "lo"},
-                          {"MORPHVLM_TIMEOUT_SECONDS", "20"},
-                          {"OMP_NUM_THREADS", "1"}};
+      auto variables = testing::rank_variables(rank, size, meeting);
+      variables.emplace(testing::kProcessesFolder, folder.string());
       if (rank + 1 == size) variables.insert(more.begin(), more.end());
       children.push_back(testing::start_child("ProcessesChild.*", variables, said(rank)));
     }
-    std::vector<int> statuses;
-    for (const auto child : children) statuses.push_back(testing::wait_for(child));
-    return statuses;
+    return testing::wait_for_all(children);
   }
 
   std::string all_said(std::int64_t size) const {

@@ -6,12 +6,11 @@
 
 #include <cstdlib>
 
-#include "experiments/launch.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/train/gloo.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/message.hpp"
-#include "tests/train/child.hpp"
+#include "tests/train/ranks.hpp"
 #include "tests/train/tiny_training.hpp"
 
 namespace morphvlm {
@@ -87,23 +86,16 @@ struct ShardedBase : ::testing::TestWithParam<std::int64_t> {
   }
 
   std::vector<int> run(std::int64_t size) const {
-    const std::string port = experiments::free_port();
+    const testing::Meeting meeting;
     std::vector<pid_t> children;
-    for (std::int64_t rank = 0; rank < size; ++rank)
-      children.push_back(testing::start_child("ShardsChild.*",
-                                              {{kFolder, fs::path(scratch / "").string()},
-                                               {"RECOMPUTE", std::to_string(GetParam())},
-                                               {"RANK", std::to_string(rank)},
-                                               {"WORLD_SIZE", std::to_string(size)},
-                                               {"MASTER_ADDR", "127.0.0.1"},
-                                               {"MASTER_PORT", port},
-                                               {"GLOO_SOCKET_IFNAME", "lo"},
-                                               {"MORPHVLM_TIMEOUT_SECONDS", "20"},
-                                               {"OMP_NUM_THREADS", "1"}},
-                                              scratch / ("said" + std::to_string(rank))));
-    std::vector<int> statuses;
-    for (const auto child : children) statuses.push_back(testing::wait_for(child));
-    return statuses;
+    for (std::int64_t rank = 0; rank < size; ++rank) {
+      auto variables = testing::rank_variables(rank, size, meeting);
+      variables.emplace(kFolder, fs::path(scratch / "").string());
+      variables.emplace("RECOMPUTE", std::to_string(GetParam()));
+      children.push_back(
+          testing::start_child("ShardsChild.*", variables, scratch / ("said" + std::to_string(rank))));
+    }
+    return testing::wait_for_all(children);
   }
 
   std::string said(std::int64_t rank) const {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -76,13 +77,13 @@ class GlooCommunicator : public Communicator {
       options.isServer = place_.rank == 0;
       options.numWorkers = static_cast<std::size_t>(place_.size);
       options.timeout = place_.timeout;
-      store_ = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
+      ledger_.store = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
       auto gloo = c10d::ProcessGroupGloo::Options::create(place_.timeout);
       const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
       gloo->devices.push_back(interface != nullptr
                                   ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
                                   : c10d::ProcessGroupGloo::createDefaultDevice());
-      group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store_, static_cast<int>(place_.rank),
+      group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(ledger_.store, static_cast<int>(place_.rank),
                                                            static_cast<int>(place_.size), gloo);
     });
   }
@@ -129,7 +130,7 @@ class GlooCommunicator : public Communicator {
     const auto number = ++calls_;
     c10::intrusive_ptr<c10d::Work> work;
     named(number, [&] {
-      tell(key(place_.rank), std::to_string(number));
+      ledger_.tell(Ledger::key(place_.rank), std::to_string(number));
       work = call();
     });
     return [this, number, work] { named(number, [&] { work->wait(); }); };
@@ -153,48 +154,67 @@ class GlooCommunicator : public Communicator {
   }
 
   static constexpr std::chrono::seconds kLeastPatience{3};
-  static constexpr const char* kVerdict = "morphvlm.lost";
 
-  static std::string key(std::int64_t rank) { return "morphvlm.calls." + std::to_string(rank); }
+  // How many calls each process has come to, in rank 0's memory.
+  struct Ledger {
+    static constexpr const char* kVerdict = "morphvlm.lost";
 
-  // As a Store: TCPStore hides the forms for text.
-  void tell(const std::string& name, const std::string& text) {
-    static_cast<c10d::Store&>(*store_).set(name, text);
-  }
+    static std::string key(std::int64_t rank) { return "morphvlm.calls." + std::to_string(rank); }
 
-  // The ranks that have not come to call `number`.
-  std::string absent(std::int64_t number) const {
-    std::string ranks;
-    for (std::int64_t r = 0; r < place_.size; ++r) {
-      if (store_->check({key(r)}) && std::stoll(store_->get_to_str(key(r))) >= number) continue;
-      ranks += (ranks.empty() ? "rank " : ", rank ") + std::to_string(r);
+    // As a Store: TCPStore hides the forms for text.
+    void tell(const std::string& name, const std::string& text) const {
+      static_cast<c10d::Store&>(*store).set(name, text);
     }
-    return ranks;
-  }
 
-  // A connection broke, which one process notices before another has even come so far: it is waited for as
-  // long as a call and what is before it may take. Who has judged tells the others; rank 0 stays for them,
-  // since what they ask is in its memory.
-  std::string lost(std::int64_t number, Clock::time_point begin) {
-    const auto deadline = begin + std::min<Clock::duration>(place_.timeout, patience_) + kLeastPatience;
-    try {
+    // The ranks that have not come to call `number`.
+    std::string absent(std::int64_t number) const {
+      std::string ranks;
+      for (std::int64_t r = 0; r < size; ++r) {
+        if (store->check({key(r)}) && std::stoll(store->get_to_str(key(r))) >= number) continue;
+        ranks += (ranks.empty() ? "rank " : ", rank ") + std::to_string(r);
+      }
+      return ranks;
+    }
+
+    // Who is lost: those who do not come until the deadline, or whom another process has named.
+    std::string judge(std::int64_t number, Clock::time_point deadline) const {
       std::string ranks = absent(number);
-      while (!ranks.empty() && Clock::now() < deadline && !store_->check({kVerdict})) {
+      while (!ranks.empty() && Clock::now() < deadline && !store->check({kVerdict})) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         ranks = absent(number);
       }
-      if (store_->check({kVerdict})) ranks = store_->get_to_str(kVerdict);
+      if (store->check({kVerdict})) ranks = store->get_to_str(kVerdict);
       if (ranks.empty()) ranks = "a connection";
       tell(kVerdict, ranks);
-      if (place_.rank == 0) std::this_thread::sleep_for(kLeastPatience);
       return ranks;
-    } catch (const std::exception&) {
-      return "rank 0";  // where the store is
     }
+
+    std::int64_t size = 1;
+    c10::intrusive_ptr<c10d::TCPStore> store = {};
+  };
+
+  // A connection broke, which one process notices before another has even come so far: it is waited for as
+  // long as a call and what is before it may take. Rank 0 stays for the others, who ask its memory; it is the
+  // one that is lost where it does not answer, for which a thread waits, since nothing ends that.
+  std::string lost(std::int64_t number, Clock::time_point begin) const {
+    const auto deadline = begin + std::min<Clock::duration>(place_.timeout, patience_) + kLeastPatience;
+    std::promise<std::string> promise;
+    auto verdict = promise.get_future();
+    std::thread([promise = std::move(promise), ledger = ledger_, number, deadline]() mutable {
+      try {
+        promise.set_value(ledger.judge(number, deadline));
+      } catch (const std::exception&) {
+        promise.set_value("rank 0");
+      }
+    }).detach();
+    if (verdict.wait_until(std::max(deadline, Clock::now()) + kLeastPatience) != std::future_status::ready)
+      return "rank 0";
+    if (place_.rank == 0) std::this_thread::sleep_for(kLeastPatience);
+    return verdict.get();
   }
 
   ProcessPlace place_;
-  c10::intrusive_ptr<c10d::TCPStore> store_ = {};
+  Ledger ledger_ = {.size = place_.size};
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group_ = {};
   std::int64_t calls_ = 0;
   Clock::duration patience_ = kLeastPatience;
