@@ -1,5 +1,4 @@
 // Asks a model folder a data set's questions and scores the answers (docs/evaluate.md).
-#include <cstdlib>
 #include <iostream>
 #include <span>
 
@@ -163,7 +162,7 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
-  if (arguments.processes > 1 && std::getenv("WORLD_SIZE") == nullptr)
+  if (arguments.processes > 1 && morphvlm::detail::launcher() == nullptr)
     return experiments::launch(arguments.processes, argv);
   run(arguments);
   return 0;

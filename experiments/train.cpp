@@ -4,7 +4,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "experiments/arguments.hpp"
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
+#include "experiments/shown_answers.hpp"
 #include "experiments/train_task.hpp"
 #include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
@@ -97,7 +97,7 @@ class Rows {
     return next_token_loss(model, model.hidden(batch.text, latents(model, chosen)), batch.labels);
   }
 
- private:
+  /// [rows, 1, l, d] of the rows' pictures; undefined where they have none.
   Tensor latents(const Model& model, const std::vector<std::int64_t>& chosen) const {
     if (pictures_.empty()) return {};
     std::vector<std::int64_t> at;
@@ -108,6 +108,7 @@ class Rows {
     return model.resample(experiments::picture_features(model, paths, 1, preprocess_));
   }
 
+ private:
   Tensor all_latents(const Model& model) const {
     at::NoGradGuard no_grad;
     Progress progress("pictures", std::ssize(pictures_));
@@ -204,6 +205,13 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
     });
     checkpoints.score = [&] { return mean_loss(model, *held_out, a.batch, processes); };
   }
+  const auto show = [&](EventFile& events, std::int64_t step) {
+    at::NoGradGuard no_grad;
+    constexpr std::int64_t kShown = 4;
+    for (std::int64_t i = 0; held_out && i < std::min(kShown, held_out->size()); ++i)
+      experiments::show_answer(model, tokenizer, held_out->row(i), held_out->latents(model, {i}), events,
+                               step);
+  };
   RowOrder order{rows.size(), static_cast<std::uint64_t>(a.seed)};
   const auto describe = [&](std::int64_t index) {
     std::string ids = "questions";
@@ -213,7 +221,11 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
   const auto history = train(
       model, a.train,
       [&](const Model& m, std::int64_t index) { return rows.loss(m, order.batch(index, a.batch)); },
-      {.file = a.out / "log.jsonl", .title = "training", .events = a.out / "events", .describe = describe},
+      {.file = a.out / "log.jsonl",
+       .title = "training",
+       .events = a.out / "events",
+       .show = show,
+       .describe = describe},
       checkpoints, processes);
   const double reached = held_out ? mean_loss(model, *held_out, a.batch, processes) : 0;
   if (!morphvlm::detail::is_first(processes)) return;
@@ -316,7 +328,7 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
-  if (arguments.processes > 1 && std::getenv("WORLD_SIZE") == nullptr)
+  if (arguments.processes > 1 && morphvlm::detail::launcher() == nullptr)
     return experiments::launch(arguments.processes, argv);
   run(arguments);
   return 0;

@@ -121,6 +121,12 @@ TEST_F(TrainProgram, LearnsAndCanBeAsked) {
   ASSERT_EQ(curve.size(), 120u);
   EXPECT_LT(curve.back(), curve.front() / 2);
   EXPECT_THAT(testing::contents(said), HasSubstr("validation_loss"));
+  // What it answered by the end, with the picture, is there for TensorBoard.
+  std::string events;
+  for (const auto& file : fs::directory_iterator(scratch / "run/events"))
+    events += testing::contents(file.path());
+  EXPECT_THAT(events, HasSubstr("is it red? Short answer: | aa | aa |"));
+  EXPECT_THAT(events, HasSubstr(testing::contents(scratch / "jpeg_420.jpg")));
   const pid_t asked = start(MORPHVLM_EVALUATE, {"--model", model.string(), "--data", lines.string(), "--task",
                                                 "lines", "--adapter", (scratch / "run/adapter").string()});
   ASSERT_EQ(wait_for(asked), 0) << testing::contents(said);

@@ -20,8 +20,9 @@ TEST(EventFile, IsWhatTensorBoardWrites) {
   EventFile events(folder / "logs", 40, &fixed_time);
   events.scalar("train/loss", 1.375, 40);
   events.histogram("norms", std::vector{0.5, 1.0, 1.5, 8.0}, 300);
-  events.image("answers/\u00e4", {.height = 2, .width = 300, .png = std::string_view("\x89PNG\0\xff", 6)},
+  events.image("answers/\u00e4", {.height = 2, .width = 300, .file = std::string_view("\x89PNG\0\xff", 6)},
                70000);
+  events.text("answers/1", "| a | b |\n|---|---|\n", 70001);
   EXPECT_EQ(testing::contents(events.path()), testing::contents(testing::golden_path("event_file.bin")));
   EXPECT_THAT(events.path().filename().string(), ::testing::StartsWith("events.out.tfevents.1700000000."));
 }

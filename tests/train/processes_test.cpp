@@ -165,27 +165,55 @@ TEST_F(Processes, MoreThanBatchesAreRefused) {
   EXPECT_THAT(all_said(1), HasSubstr("5 processes share the batches of a step, of which there are 4"));
 }
 
+// Variables of the environment that are gone when the test is.
+struct Environment {
+  ~Environment() {
+    for (const auto& name : names) ::unsetenv(name.c_str());
+  }
+  void set(const std::string& name, const std::string& value) {
+    ::setenv(name.c_str(), value.c_str(), 1);
+    names.push_back(name);
+  }
+  std::vector<std::string> names = {};
+};
+
 TEST(ProcessPlace, ComesFromTheEnvironment) {
-  struct Unset {
-    ~Unset() {
-      for (const char* name : {"WORLD_SIZE", "RANK", "MASTER_PORT", "MASTER_ADDR"}) ::unsetenv(name);
-    }
-  } const unset;
+  Environment environment;
   EXPECT_EQ(process_place().size, 1);
   EXPECT_EQ(communicator_from_environment(), nullptr);
-  ::setenv("WORLD_SIZE", "4", 1);
+  environment.set("WORLD_SIZE", "4");
   EXPECT_THAT(message_of([] { process_place(); }), HasSubstr("RANK is not set"));
-  ::setenv("RANK", "4", 1);
+  environment.set("RANK", "4");
   EXPECT_THAT(message_of([] { process_place(); }), AllOf(HasSubstr("RANK"), HasSubstr("from 0 to 3")));
-  ::setenv("RANK", "3", 1);
-  ::setenv("MASTER_ADDR", "10.0.0.1", 1);
-  ::setenv("MASTER_PORT", "12x", 1);
+  environment.set("RANK", "3");
+  environment.set("MASTER_ADDR", "10.0.0.1");
+  environment.set("MASTER_PORT", "12x");
   EXPECT_THAT(message_of([] { process_place(); }), HasSubstr("\"12x\""));
-  ::setenv("MASTER_PORT", "1234", 1);
+  environment.set("MASTER_PORT", "1234");
   const auto place = process_place();
   EXPECT_EQ(place.rank, 3);
   EXPECT_EQ(place.address, "10.0.0.1");
   EXPECT_EQ(place.port, 1234);
+}
+
+TEST(ProcessPlace, MpirunAndSrunHaveVariablesOfTheirOwn) {
+  for (const auto& [size, rank] : {std::pair{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                   std::pair{"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}}) {
+    Environment environment;
+    environment.set(size, "3");
+    EXPECT_THAT(message_of([] { process_place(); }), HasSubstr(rank));
+    environment.set(rank, "2");
+    EXPECT_EQ(process_place().size, 3);
+    EXPECT_EQ(process_place().rank, 2);
+    // torchrun inside of them counts.
+    environment.set("WORLD_SIZE", "8");
+    environment.set("RANK", "5");
+    EXPECT_EQ(process_place().rank, 5);
+  }
+  Environment shell;
+  shell.set("SLURM_NTASKS", "4");
+  shell.set("SLURM_PROCID", "0");
+  EXPECT_EQ(process_place().size, 1);
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ struct ProtoMessage {
 /// A picture as TensorBoard shows it.
 struct EventImage {
   std::int64_t height = 0, width = 0;
-  std::string_view png = {};  ///< the encoded file
+  std::string_view file = {};  ///< PNG or JPEG, encoded
 };
 
 /// Writes one event file into a folder that `tensorboard --logdir` watches. Each event is flushed, so that a
@@ -139,13 +139,27 @@ class EventFile {
     add(detail::ProtoMessage{}.text(1, tag).message(5, histogram_of(values)), step);
   }
 
+  /// A text, which TensorBoard shows as Markdown.
+  void text(std::string_view tag, std::string_view markdown, std::int64_t step) {
+    constexpr std::int64_t kString = 7;
+    using detail::ProtoMessage;
+    const auto plugin = ProtoMessage{}.text(1, "text");
+    const auto shape = ProtoMessage{}.message(2, ProtoMessage{}.integer(1, 1));
+    add(ProtoMessage{}
+            .text(1, tag)
+            .message(8, ProtoMessage{}.integer(1, kString).message(2, shape).text(8, markdown))
+            .message(9, ProtoMessage{}.message(1, plugin)),
+        step);
+  }
+
+  /// A picture.
   void image(std::string_view tag, const EventImage& image, std::int64_t step) {
     constexpr std::int64_t kRgb = 3;
     add(detail::ProtoMessage{}.text(1, tag).message(4, detail::ProtoMessage{}
                                                            .integer(1, image.height)
                                                            .integer(2, image.width)
                                                            .integer(3, kRgb)
-                                                           .text(4, image.png)),
+                                                           .text(4, image.file)),
         step);
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
@@ -35,9 +36,27 @@ struct ProcessPlace {
 
 namespace detail {
 
+// The variables by which a launcher tells a process how many there are and which it is.
+struct LauncherVariables {
+  const char* size;
+  const char* rank;
+};
+
+// The launcher that started this process, or none. Slurm sets the number of tasks also in a shell that is one
+// process; that of a step only for what srun starts.
+inline const LauncherVariables* launcher() {
+  static constexpr std::array<LauncherVariables, 3> kLaunchers{
+      {{"WORLD_SIZE", "RANK"},
+       {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+       {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}}};
+  for (const auto& l : kLaunchers)
+    if (std::getenv(l.size) != nullptr) return &l;
+  return nullptr;
+}
+
 inline std::int64_t environment_number(const char* name, std::int64_t least, std::int64_t most) {
   const char* const text = std::getenv(name);
-  expect(text != nullptr, "environment: ", name, " is not set, but WORLD_SIZE is");
+  expect(text != nullptr, "environment: ", name, " is not set, but this is one of several processes");
   std::int64_t value = 0;
   const std::string_view view(text);
   const auto [at, error] = std::from_chars(view.data(), view.data() + view.size(), value);
@@ -48,14 +67,16 @@ inline std::int64_t environment_number(const char* name, std::int64_t least, std
 
 }  // namespace detail
 
-/// The place that torchrun and its like tell by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; alone where
-/// WORLD_SIZE is not set. MORPHVLM_TIMEOUT_SECONDS sets the timeout.
+/// The place that a launcher tells: torchrun and its like by RANK and WORLD_SIZE, Open MPI's mpirun and
+/// Slurm's srun by variables of their own; alone where there is none. MASTER_ADDR and MASTER_PORT say where
+/// rank 0 is (127.0.0.1, 29500), MORPHVLM_TIMEOUT_SECONDS sets the timeout.
 inline ProcessPlace process_place() {
   ProcessPlace place;
-  if (std::getenv("WORLD_SIZE") == nullptr) return place;
+  const auto* const launcher = detail::launcher();
+  if (launcher == nullptr) return place;
   constexpr std::int64_t kMostProcesses = 1 << 16, kMostSeconds = 1 << 20;
-  place.size = detail::environment_number("WORLD_SIZE", 1, kMostProcesses);
-  place.rank = detail::environment_number("RANK", 0, place.size - 1);
+  place.size = detail::environment_number(launcher->size, 1, kMostProcesses);
+  place.rank = detail::environment_number(launcher->rank, 0, place.size - 1);
   if (const char* const address = std::getenv("MASTER_ADDR")) place.address = address;
   if (std::getenv("MASTER_PORT") != nullptr) place.port = detail::environment_number("MASTER_PORT", 1, 65535);
   if (std::getenv("MORPHVLM_TIMEOUT_SECONDS") != nullptr)
@@ -71,21 +92,23 @@ class GlooCommunicator : public Communicator {
  public:
   /// Meets the other processes. Error: they do not come within the timeout.
   explicit GlooCommunicator(ProcessPlace place) : place_(std::move(place)) {
-    explain("cannot meet the others at " + place_.address + ":" + std::to_string(place_.port), [&] {
-      c10d::TCPStoreOptions options;
-      options.port = static_cast<std::uint16_t>(place_.port);
-      options.isServer = place_.rank == 0;
-      options.numWorkers = static_cast<std::size_t>(place_.size);
-      options.timeout = place_.timeout;
-      ledger_.store = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
-      auto gloo = c10d::ProcessGroupGloo::Options::create(place_.timeout);
-      const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
-      gloo->devices.push_back(interface != nullptr
-                                  ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                                  : c10d::ProcessGroupGloo::createDefaultDevice());
-      group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(ledger_.store, static_cast<int>(place_.rank),
-                                                           static_cast<int>(place_.size), gloo);
-    });
+    explain("cannot meet the others at " + place_.address + ":" + std::to_string(place_.port) +
+                " (MASTER_ADDR and MASTER_PORT)",
+            [&] {
+              c10d::TCPStoreOptions options;
+              options.port = static_cast<std::uint16_t>(place_.port);
+              options.isServer = place_.rank == 0;
+              options.numWorkers = static_cast<std::size_t>(place_.size);
+              options.timeout = place_.timeout;
+              ledger_.store = c10::make_intrusive<c10d::TCPStore>(place_.address, options);
+              auto gloo = c10d::ProcessGroupGloo::Options::create(place_.timeout);
+              const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
+              gloo->devices.push_back(interface != nullptr
+                                          ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+                                          : c10d::ProcessGroupGloo::createDefaultDevice());
+              group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(
+                  ledger_.store, static_cast<int>(place_.rank), static_cast<int>(place_.size), gloo);
+            });
   }
 
   std::int64_t rank() const override { return place_.rank; }

@@ -16,6 +16,8 @@
 
 namespace morphvlm {
 
+class EventFile;
+
 /// How to train.
 struct TrainConfig {
   std::int64_t steps = 600;     ///< optimizer steps
@@ -41,6 +43,9 @@ struct TrainLog {
   /// For TensorBoard: loss, rate and gradient norm a step, the norms of the trained tensors now and then;
   /// empty: none.
   std::filesystem::path events = {};
+  /// Shows in `events` what the model has come to, in all processes, whenever it is scored; only rank 0's
+  /// file is written.
+  std::function<void(EventFile& events, std::int64_t step)> show = {};
   /// What batch `index` holds, for messages about it; empty: its number is all that is said.
   std::function<std::string(std::int64_t index)> describe = {};
 };

@@ -27,7 +27,8 @@ class TrainFiles {
  public:
   TrainFiles(RunState& state, const TrainConfig& config, const TrainLog& log, const TrainCheckpoints& c,
              Communicator* processes)
-      : checkpoints_(c),
+      : log_(log),
+        checkpoints_(c),
         config_{{"train", to_json(config)}, {"identity", c.identity}},
         processes_(processes),
         first_(is_first(processes)),
@@ -114,6 +115,7 @@ class TrainFiles {
 
   void save(RunState& state) {
     const double reached = score(state);
+    if (log_.show) log_.show(events_, std::ssize(state.history) - 1);
     saved_ = std::ssize(state.history);
     if (!first_) return;
     save_checkpoint(checkpoints_.folder, capture(state, config_, reached));
@@ -133,6 +135,7 @@ class TrainFiles {
     return count == 0 ? std::numeric_limits<double>::infinity() : sum / static_cast<double>(count);
   }
 
+  const TrainLog& log_;
   const TrainCheckpoints& checkpoints_;
   Json config_;
   Communicator* processes_;

@@ -1,0 +1,70 @@
+// What a model answers while it is trained, for TensorBoard.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "experiments/train_task.hpp"
+#include "morphvlm/data/collate.hpp"
+#include "morphvlm/data/image.hpp"
+#include "morphvlm/io/event_file.hpp"
+#include "morphvlm/io/mapped_file.hpp"
+#include "morphvlm/vlm/generate.hpp"
+
+namespace morphvlm::experiments {
+
+namespace detail {
+
+/// As it stands in a cell of a Markdown table.
+inline std::string table_cell(std::string text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|') out += '\\';
+    out += c == '\n' ? ' ' : c;
+  }
+  return out;
+}
+
+inline std::string text_of(const Tokenizer& tokenizer, const TokenIds& ids) {
+  return decode(tokenizer, ids, true);
+}
+
+}  // namespace detail
+
+/// Writes `row` into `events`: its picture, and a table with its question, its answer and what the model
+/// answers. `latents` [1, 1, l, d] are its picture's, or undefined.
+template <class Model>
+void show_answer(const Model& model, const Tokenizer& tokenizer, const TrainRow& row, const Tensor& latents,
+                 EventFile& events, std::int64_t step) {
+  const auto learned = std::find_if(row.text.labels.begin(), row.text.labels.end(),
+                                    [](std::int64_t label) { return label != kIgnoredLabel; });
+  const auto at = row.text.ids.begin() + (learned - row.text.labels.begin());
+  const TokenIds question(row.text.ids.begin(), at), answer(at, row.text.ids.end());
+  const auto end = model.config.eoc_token_id;
+  const GenerateConfig how{
+      .max_new_tokens = 2 * std::ssize(answer), .eos_token_id = end, .pad_token_id = end};
+  const Tensor ids =
+      generate(model, {.ids = at::tensor(question).unsqueeze(0)}, latents, how).ids.contiguous();
+  const auto* const first = ids.const_data_ptr<std::int64_t>();
+  const auto cell = [&](const TokenIds& text) {
+    return detail::table_cell(detail::text_of(tokenizer, text));
+  };
+  events.text("answers/" + row.id,
+              "| question | expected | answered |\n|---|---|---|\n| " + cell(question) + " | " +
+                  cell(answer) + " | " + cell({first, first + ids.numel()}) + " |\n",
+              step);
+  if (row.image.empty()) return;
+  const Image picture = read_image(row.image);
+  const MappedFile file(row.image);
+  events.image("answers/" + row.id,
+               {.height = picture.height(),
+                .width = picture.width(),
+                .file = {reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()}},
+               step);
+}
+
+}  // namespace morphvlm::experiments
