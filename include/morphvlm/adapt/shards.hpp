@@ -24,7 +24,8 @@
 namespace morphvlm {
 
 /// The processes that hold a base together, as long as this lives: models of `Sharded` types are made and
-/// used meanwhile, alike in all of them. It learns in which order weights are needed, and gathers them ahead.
+/// used meanwhile, alike in all of them: the same weights in the same order, so batches have pictures in all
+/// processes or in none. It learns that order, and gathers weights ahead.
 class ShardGroup {
  public:
   /// Weights on their way ahead of the one that is used; LLaMA's layers have seven.
