@@ -1,15 +1,14 @@
 // docs/tutorials/compose.md shows pieces of this file.
 #include <gtest/gtest.h>
 
-#include <morphvlm/morphvlm.hpp>
-
 #include "tests/io/files.hpp"
 
+#include <morphvlm/morphvlm.hpp>
 using namespace morphvlm;
 
-namespace {
-
 using Model = VLM<ClipViT, Perceiver, OpenLLaMA, LoRA<Attn>>;
+
+namespace {
 
 Model::Config small_config() {
   return {.vision = {.image_size = 16,
