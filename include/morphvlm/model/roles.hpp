@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "morphvlm/adapt/policy.hpp"
@@ -32,7 +33,8 @@ concept Resampler = requires(const typename R::Module& module, const typename R:
   { module(x) } -> std::convertible_to<Tensor>;
 };
 
-/// A decoder that calls a hook before each layer and otherwise knows nothing of images.
+/// A decoder that calls a hook before each layer and otherwise knows nothing of images. `layers_path` is the
+/// name of its module's list of layers.
 template <class L>
 concept LanguageModel = requires(const typename L::template Module<NoAdapter>& module,
                                  const typename L::Config& config, Tensor x, Init init, KvCache* cache,
@@ -40,6 +42,7 @@ concept LanguageModel = requires(const typename L::template Module<NoAdapter>& m
   {L::template Module<NoAdapter>::init(config, init, NoAdapter::Config{})};
   { L::hidden_dim(config) } -> std::convertible_to<std::int64_t>;
   { L::layer_count(config) } -> std::convertible_to<std::int64_t>;
+  { L::layers_path } -> std::convertible_to<std::string_view>;
   { module.context(x, x, cache) } -> std::same_as<DecoderContext>;
   { module.embed(x, context) } -> std::convertible_to<Tensor>;
   { module.layers(x, context, cache, hook, std::int64_t{}, std::int64_t{}) } -> std::convertible_to<Tensor>;
