@@ -53,12 +53,13 @@ std::int64_t number_from(const char* name) {
   return text == nullptr ? -1 : std::atoll(text);
 }
 
-// Not a test of its own: one of the processes. It may be told to end without a word, or to be asked to stop,
-// before a batch, or take its time for each.
+// Not a test of its own: one of the processes. It may be told to end without a word, to be asked to stop, or
+// to hang before a batch, or take its time for each.
 TEST(ProcessesChild, Trains) {
   const char* const folder = std::getenv(testing::kProcessesFolder);
   if (folder == nullptr) GTEST_SKIP() << "only run as a child of Processes";
-  const auto dies_at = number_from("MORPHVLM_TEST_DIES_AT"), stops_at = number_from("MORPHVLM_TEST_STOPS_AT");
+  const auto dies_at = number_from("MORPHVLM_TEST_DIES_AT"), stops_at = number_from("MORPHVLM_TEST_STOPS_AT"),
+             hangs_at = number_from("MORPHVLM_TEST_HANGS_AT");
   const std::chrono::milliseconds pause(std::max<std::int64_t>(0, number_from(testing::kPauseMilliseconds)));
   try {
     const auto processes = communicator_from_environment();
@@ -66,6 +67,7 @@ TEST(ProcessesChild, Trains) {
       std::this_thread::sleep_for(pause);
       if (index == dies_at) std::raise(SIGKILL);
       if (index == stops_at) std::raise(SIGTERM);
+      if (index == hangs_at) std::raise(SIGSTOP);
     });
   } catch (const Interrupted& e) {
     std::exit(e.exit_code());
@@ -146,6 +148,24 @@ TEST_F(Processes, ALostOneIsNamedAndTheRunGoesOnWithFewer) {
   for (const std::int64_t rank : {0, 1}) EXPECT_THAT(testing::contents(said(rank)), HasSubstr("lost rank 2"));
   ASSERT_EQ(run(folder, 2), (std::vector<int>{0, 0})) << all_said(2);
   expect_close(folder, scratch / "alone");
+}
+
+TEST_F(Processes, OneThatHangsIsNamed) {
+  const fs::path folder = scratch / "run";
+  fs::create_directories(folder);
+  const testing::Meeting meeting{.timeout = 4};
+  std::vector<pid_t> children;
+  for (const std::int64_t rank : {0, 1}) {
+    auto variables = testing::rank_variables(rank, 2, meeting);
+    variables.emplace(testing::kProcessesFolder, folder.string());
+    if (rank == 1) variables.emplace("MORPHVLM_TEST_HANGS_AT", "9");
+    children.push_back(testing::start_child("ProcessesChild.*", variables, said(rank)));
+  }
+  EXPECT_EQ(testing::wait_for(children[0]), 3);
+  EXPECT_THAT(testing::contents(said(0)), HasSubstr("lost rank 1"));
+  EXPECT_EQ(losses(folder).size(), 2u);
+  ::kill(children[1], SIGKILL);
+  EXPECT_EQ(testing::wait_for(children[1]), 128 + SIGKILL);
 }
 
 TEST_F(Processes, LeaveTogetherWhenOneIsAskedTo) {
