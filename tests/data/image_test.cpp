@@ -189,6 +189,20 @@ std::string cmyk_jpeg() {
   return bytes;
 }
 
+// Each scan of a few bytes is another pass over the whole picture.
+TEST(Image, RefusesManyScans) {
+  const std::string jpeg = read_file_text(golden_file("images/jpeg_progressive.jpg"));
+  const auto last = jpeg.rfind("\xFF\xDA"), end = jpeg.size() - 2;
+  ASSERT_NE(last, std::string::npos);
+  const auto with_scans = [&](int more) {
+    std::string text = jpeg.substr(0, end);
+    for (int i = 0; i < more; ++i) text += jpeg.substr(last, end - last);
+    return text + jpeg.substr(end);
+  };
+  EXPECT_NO_THROW(decode_text(with_scans(80)));
+  EXPECT_THAT(error_of([&] { decode_text(with_scans(100)); }), HasSubstr("f.img: JPEG: more than 100 scans"));
+}
+
 TEST(Image, RefusesCmyk) {
   EXPECT_THAT(error_of([] { decode_text(cmyk_jpeg()); }), HasSubstr("CMYK"));
 }

@@ -17,12 +17,17 @@
 
 namespace morphvlm {
 
+/// Most scans of a progressive JPEG. Encoders write about ten; each costs a pass over the whole picture,
+/// however few bytes it takes in the file.
+inline constexpr int kMaxJpegScans = 100;
+
 namespace detail {
 
 // As for PNG: nothing with a destructor lives between setjmp and the library.
 struct JpegReader {
   jpeg_decompress_struct jpeg = {};
   jpeg_error_mgr errors = {};
+  jpeg_progress_mgr progress = {};
   std::jmp_buf failed;
   char message[JMSG_LENGTH_MAX] = {};
 
@@ -44,6 +49,13 @@ inline void jpeg_on_message(j_common_ptr jpeg, int level) {
   if (level < 0 && jpeg->err->msg_code == JWRN_JPEG_EOF) jpeg_on_error(jpeg);
 }
 
+inline void jpeg_on_progress(j_common_ptr jpeg) {
+  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMaxJpegScans) return;
+  auto* reader = static_cast<JpegReader*>(jpeg->client_data);
+  std::snprintf(reader->message, sizeof reader->message, "more than %d scans", kMaxJpegScans);
+  std::longjmp(reader->failed, 1);
+}
+
 inline bool jpeg_read_header_of(JpegReader* reader, const unsigned char* data, std::size_t size) {
   reader->jpeg.err = jpeg_std_error(&reader->errors);
   reader->errors.error_exit = jpeg_on_error;
@@ -51,6 +63,8 @@ inline bool jpeg_read_header_of(JpegReader* reader, const unsigned char* data, s
   reader->jpeg.client_data = reader;
   if (setjmp(reader->failed)) return false;
   jpeg_create_decompress(&reader->jpeg);
+  reader->progress.progress_monitor = jpeg_on_progress;
+  reader->jpeg.progress = &reader->progress;
   jpeg_mem_src(&reader->jpeg, data, size);
   jpeg_read_header(&reader->jpeg, TRUE);
   return true;
