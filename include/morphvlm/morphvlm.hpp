@@ -1,4 +1,10 @@
 // MorphVLM: a vision-language model as a type. Includes every layer.
+//
+// Doxygen lists the functions of a namespace that is documented, and those alone.
+/// \namespace morphvlm
+/// All of the toolkit. What stands in `detail` is its own and may change.
+/// \namespace morphvlm::presets
+/// Configs of published models, by their names.
 #pragma once
 
 #include "morphvlm/adapt.hpp"

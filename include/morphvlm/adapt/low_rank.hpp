@@ -16,9 +16,10 @@ namespace morphvlm {
 
 /// What a LoRA adapter is like, wherever it sits. Defaults: Multimodal-GPT's configs/lora_config.py.
 struct LoRAConfig {
-  std::int64_t rank = 16;
-  double alpha = 16;
-  bool rank_stabilized = false;  ///< scale alpha / sqrt(rank) (rsLoRA) instead of alpha / rank
+  std::int64_t rank = 16;  ///< PEFT: `r`; at least 1
+  double alpha = 16;       ///< PEFT: `lora_alpha`; see scale
+  /// PEFT: `use_rslora`; scale alpha / sqrt(rank) (rsLoRA) instead of alpha / rank.
+  bool rank_stabilized = false;
 
   /// The factor of B(A x).
   double scale() const {
@@ -32,9 +33,9 @@ struct Plain {};
 /// The two factors. Field names as PEFT's; masters are kept in the dtype they are given (fp32 by default) and
 /// are cast to the activation's dtype on use. PyTorch equivalent: `peft.tuners.lora.Linear`, dropout 0.
 struct LowRank {
-  Tensor lora_A = {};  ///< [rank, in]
-  Tensor lora_B = {};  ///< [out, rank]
-  double scale = 1;
+  Tensor lora_A = {};   ///< [rank, in]
+  Tensor lora_B = {};   ///< [out, rank]
+  double scale = 1;     ///< factor of B(A x): LoRAConfig::scale
   bool merged = false;  ///< whether the term is in the base's weight already; see merge_adapters
 
   /// The term to be added to the base's output: x [..., in] -> [..., out]. Scaled where it is narrow.

@@ -11,7 +11,9 @@ namespace morphvlm {
 
 /// Nothing is adapted.
 struct NoAdapter {
+  /// Nothing to be configured.
   struct Config {};
+  /// No adapter, whatever the site.
   template <AdapterSite S>
   using At = Plain;
 };
@@ -24,7 +26,9 @@ struct LoRA {
   static_assert(
       (SiteList<S> && ...),
       "morphvlm: LoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
+  /// One config for the adapters of all sites.
   using Config = LoRAConfig;
+  /// LowRank at the listed sites, Plain elsewhere.
   template <AdapterSite Site>
   using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
 };

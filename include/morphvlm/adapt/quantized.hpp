@@ -142,8 +142,9 @@ inline void expect_pairs(std::int64_t in) {
 /// another. 4.127 bits a weight. bitsandbytes equivalent: `Linear4bit(quant_type="nf4",
 /// compress_statistics=True)`, whose dequantised values are these to the last bit.
 struct NF4 {
-  static constexpr std::string_view name = "NF4";
-  static constexpr std::int64_t block = 64, nested_block = 256;
+  static constexpr std::string_view name = "NF4";  ///< of the format, for reports
+  static constexpr std::int64_t block = 64,        ///< weights to a scale
+      nested_block = 256;                          ///< scales to a scale of scales
 
   /// What is stored of a weight.
   struct Packed {
@@ -151,7 +152,8 @@ struct NF4 {
     Tensor absmax = {};         ///< uint8 [blocks], 8-bit codes of the scales less their mean
     Tensor nested_absmax = {};  ///< float [blocks / 256]
     Tensor offset = {};         ///< float [], the scales' mean
-    std::int64_t out = 0, in = 0;
+    std::int64_t out = 0,       ///< rows of the weight
+        in = 0;                 ///< columns of the weight, an even number
   };
 
   /// Shapes alone, on the device of `options`.
@@ -237,14 +239,17 @@ struct NF4 {
 
 /// 8-bit integers with one scale a row: weight = codes * absmax / 127.
 struct Int8 {
-  static constexpr std::string_view name = "Int8";
+  static constexpr std::string_view name = "Int8";  ///< of the format, for reports
 
+  /// What is stored of a weight.
   struct Packed {
-    Tensor codes = {};   ///< int8 [out, in]
-    Tensor absmax = {};  ///< float [out]
-    std::int64_t out = 0, in = 0;
+    Tensor codes = {};     ///< int8 [out, in]
+    Tensor absmax = {};    ///< float [out]
+    std::int64_t out = 0,  ///< rows of the weight
+        in = 0;            ///< columns of the weight
   };
 
+  /// Shapes alone, on the device of `options`.
   static Packed empty(std::int64_t out, std::int64_t in, const TensorOptions& options) {
     return {.codes = at::empty({out, in}, options.dtype(at::kChar)),
             .absmax = at::empty({out}, options.dtype(at::kFloat)),
@@ -285,8 +290,9 @@ struct Over {};
 /// the tower and the resampler stay as they are.
 template <WeightFormat F, AdapterPolicy P = NoAdapter>
 struct Quantized {
-  using Format = F;
-  using Config = typename P::Config;
+  using Format = F;                   ///< of the frozen weights: NF4, Int8
+  using Config = typename P::Config;  ///< of the adapters; the format has none
+  /// The adapter of P at the site, over a weight in format F.
   template <AdapterSite Site>
   using At = Over<F, On<P, Site>>;
 };

@@ -51,8 +51,9 @@ class ShardGroup {
   /// The group of this process, or none.
   static ShardGroup* current() { return slot(); }
 
-  /// Processes in the group, and which of them this is.
+  /// Processes in the group.
   std::int64_t size() const { return processes_.size(); }
+  /// Which of them this is, from 0.
   std::int64_t rank() const { return processes_.rank(); }
 
   /// All processes' parts of what each has `mine` [n] of: [size * n]. Where more than one of them is to be
@@ -151,13 +152,16 @@ class ShardGroup {
 
 /// Weights as they are, of which each process of a ShardGroup keeps an equal part; without a group, all.
 struct Shards {
-  static constexpr std::string_view name = "Shards";
+  static constexpr std::string_view name = "Shards";  ///< of the format, for reports
 
+  /// What this process stores of a weight.
   struct Packed {
-    Tensor shard = {};  ///< [ceil(out * in / processes)] in the weight's dtype, filled up with zeros
-    std::int64_t out = 0, in = 0;
+    Tensor shard = {};     ///< [ceil(out * in / processes)] in the weight's dtype, filled up with zeros
+    std::int64_t out = 0,  ///< rows of the whole weight
+        in = 0;            ///< columns of the whole weight
   };
 
+  /// Shapes alone, on the device and in the dtype of `options`.
   static Packed empty(std::int64_t out, std::int64_t in, const TensorOptions& options) {
     return {.shard = at::empty({length(out * in)}, options), .out = out, .in = in};
   }

@@ -10,8 +10,8 @@ namespace morphvlm {
 /// Where and in which dtype parameters are made, and the generator their values come from. On the meta device
 /// a module gets shapes without memory, and the generator is not used.
 struct Init {
-  TensorOptions options = at::kFloat;
-  at::Generator generator = {};
+  TensorOptions options = at::kFloat;  ///< dtype and device; by default fp32 on the CPU
+  at::Generator generator = {};        ///< undefined: the one that LibTorch draws from by default
 
   /// Options of parameters that are trained: 16-bit bases keep fp32 masters, others their own dtype.
   TensorOptions masters() const {

@@ -113,6 +113,7 @@ class CountingMetaAllocator final : public c10::Allocator {
 /// process. PyTorch equivalent: `torch.cuda.max_memory_allocated`, for any device.
 class MemoryMeter {
  public:
+  /// Begins to count storage on devices of this type. On the meta device only the newest meter counts.
   explicit MemoryMeter(c10::DeviceType device) : tally_(std::make_shared<detail::MemoryTally>()) {
     if (device == c10::kMeta) {
       previous_ = detail::CountingMetaAllocator::instance().count_for(tally_);

@@ -79,8 +79,9 @@ class MersenneTwister {
 
 /// numpy's legacy generator, `np.random.seed(seed)` and what follows.
 struct NumpyRandom {
-  MersenneTwister bits;
+  MersenneTwister bits;  ///< the 32-bit numbers that all draws are made of
 
+  /// `np.random.seed(seed)`.
   explicit NumpyRandom(std::uint32_t seed) : bits(seed) {}
 
   /// `np.random.permutation(n)`.
@@ -114,8 +115,9 @@ struct NumpyRandom {
 
 /// Python's generator, `random.seed(seed)` and what follows.
 struct PythonRandom {
-  MersenneTwister bits;
+  MersenneTwister bits;  ///< the 32-bit numbers that all draws are made of
 
+  /// `random.seed(seed)`.
   explicit PythonRandom(std::uint64_t seed)
       : bits(MersenneTwister::by_array(
             seed >> 32 ? std::vector<std::uint32_t>{static_cast<std::uint32_t>(seed),

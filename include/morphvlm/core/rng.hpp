@@ -33,8 +33,8 @@ inline std::uint64_t fnv1a(std::string_view text) {
 /// A stream of 64-bit numbers decided by its seed alone. Unlike std::shuffle and the standard
 /// distributions, what is built on it is the same with every standard library.
 struct CounterRng {
-  std::uint64_t seed = 0;
-  std::uint64_t counter = 0;
+  std::uint64_t seed = 0;     ///< any number; neighbouring seeds give unrelated streams
+  std::uint64_t counter = 0;  ///< numbers drawn so far; setting it goes to that place of the stream
 
   /// The next 64 bits.
   std::uint64_t next() { return split_mix(split_mix(seed) + counter++); }

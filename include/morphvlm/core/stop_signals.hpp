@@ -11,8 +11,9 @@ namespace morphvlm {
 
 /// Work was asked by a signal to stop and has put its state away. Programs exit with `exit_code`.
 struct Interrupted : Error {
-  int signal = 0;
+  int signal = 0;  ///< SIGTERM or SIGINT
 
+  /// Stopped by signal `s`; `message` says what was put away where.
   Interrupted(int s, const std::string& message) : Error(message), signal(s) {}
 
   /// 128 + the signal's number, as shells have it: 143 after SIGTERM, 130 after SIGINT.
@@ -35,6 +36,7 @@ extern "C" inline void note_stop_signal(int signal) {
 /// While it lives, the first SIGTERM or SIGINT is noted instead of ending the process; a second one ends it.
 /// One at a time in a process.
 struct StopSignals {
+  /// Takes over both signals and forgets an earlier one; the destructor gives them back.
   StopSignals() {
     detail::pending_signal = 0;
     terminate_ = std::signal(SIGTERM, &detail::note_stop_signal);

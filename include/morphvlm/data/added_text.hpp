@@ -18,7 +18,11 @@ namespace morphvlm {
 
 /// The tokens that have a role. A role that no token plays is empty.
 struct TokenRoles {
-  std::optional<std::int64_t> bos, eos, unk, pad, sep;
+  std::optional<std::int64_t> bos,  ///< `bos_token`: begins a sequence
+      eos,                          ///< `eos_token`: ends one
+      unk,                          ///< `unk_token`: stands for what the vocabulary cannot spell
+      pad,                          ///< `pad_token`: fills the rows of a batch
+      sep;                          ///< `sep_token`: what BioGPT begins a sequence with
 
   /// Whether `id` plays one of the roles.
   bool has(std::int64_t id) const { return id == bos || id == eos || id == unk || id == pad || id == sep; }
@@ -27,12 +31,12 @@ struct TokenRoles {
 /// A model's vocabulary of `base` tokens, and the tokens added to it: some name tokens that the vocabulary
 /// has, the others' ids go on from `base` without a hole.
 struct AddedVocabulary {
-  std::int64_t base = 0;
-  std::vector<AddedToken> tokens = {};
-  AddedTokenFinder finder = {};
-  std::unordered_map<std::int64_t, std::size_t> at = {};     // id -> index into tokens
-  std::unordered_map<std::string, std::int64_t> id_of = {};  // text -> id
-  std::int64_t size = 0;                                     // ids in all
+  std::int64_t base = 0;                                  ///< tokens of the model's own, with ids below this
+  std::vector<AddedToken> tokens = {};                    ///< all added ones, each once
+  AddedTokenFinder finder = {};                           ///< of `tokens`
+  std::unordered_map<std::int64_t, std::size_t> at = {};  ///< id -> index into tokens
+  std::unordered_map<std::string, std::int64_t> id_of = {};  ///< text -> id
+  std::int64_t size = 0;                                     ///< ids in all
 
   /// Takes the tokens; an id that does not fit in, or a token that stands there twice, is an error led by
   /// `where`.

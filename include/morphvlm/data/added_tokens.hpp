@@ -17,19 +17,19 @@ namespace morphvlm {
 
 /// A token recognised as a whole.
 struct AddedToken {
-  std::string text;
-  std::int64_t id = 0;
-  bool special = true;       // left out of decoded text on request
-  bool lstrip = false;       // swallows the white space before it
-  bool rstrip = false;       // … and after it
-  bool normalized = false;   // searched after the ones that are not, in what those have left
-  bool single_word = false;  // only where no word character touches it
+  std::string text;          ///< `content` in tokenizer.json; UTF-8, not empty
+  std::int64_t id = 0;       ///< add_token does not look at it
+  bool special = true;       ///< left out of decoded text on request
+  bool lstrip = false;       ///< swallows the white space before it
+  bool rstrip = false;       ///< … and after it
+  bool normalized = false;   ///< searched after the ones that are not, in what those have left
+  bool single_word = false;  ///< only where no word character touches it
 };
 
 /// A stretch of text: an added token (`id`), or ordinary text between them.
 struct TextSection {
-  std::string_view text;
-  std::optional<std::int64_t> id;
+  std::string_view text;           ///< into the text that was cut; with the white space that a token swallows
+  std::optional<std::int64_t> id;  ///< of the added token; none: ordinary text
 };
 
 namespace detail {
@@ -86,6 +86,7 @@ inline bool word_begins_at(std::string_view text) {
 /// Finds the added tokens of one kind: leftmost first, of those the longest.
 class AddedTokenFinder {
  public:
+  /// Finds nothing.
   AddedTokenFinder() = default;
 
   /// `tokens` are copied.

@@ -24,20 +24,21 @@ namespace morphvlm {
 
 /// Everything that decides a BioGPT tokenizer.
 struct BioGptSpec {
-  std::vector<std::string> tokens;  // by id
-  std::vector<std::pair<std::string, std::string>>
-      merges;                     // first rule first; of repeated rules the last counts
-  std::vector<AddedToken> added;  // found in the text as they are
-  TokenRoles roles;               // `unk` and `sep` must be there
+  std::vector<std::string> tokens;  ///< by id: vocab.json, each once
+  /// merges.txt, first rule first; of repeated rules the last counts.
+  std::vector<std::pair<std::string, std::string>> merges;
+  std::vector<AddedToken> added;  ///< found in the text as they are
+  TokenRoles roles;               ///< `unk` and `sep` must be there
 };
 
 /// A tokenizer ready for use. Copies share the cache of words; encoding is safe from many threads.
 struct BioGptBpe {
-  BioGptSpec spec;
-  AddedVocabulary added;
-  std::unordered_map<std::string, std::int32_t> symbols;  // ids of tokens; beyond them what only merges know
-  BpeMerges merges;
-  std::shared_ptr<BpeWordCache> cache = std::make_shared<BpeWordCache>();
+  BioGptSpec spec;        ///< what it was made from, and what was added since
+  AddedVocabulary added;  ///< of `spec.tokens` and `spec.added`
+  /// Ids of tokens; beyond them what only merges know.
+  std::unordered_map<std::string, std::int32_t> symbols;
+  BpeMerges merges;                                                        ///< by pairs of `symbols`
+  std::shared_ptr<BpeWordCache> cache = std::make_shared<BpeWordCache>();  ///< words of Moses -> ids
 };
 
 namespace detail {

@@ -23,14 +23,18 @@ namespace morphvlm {
 
 /// Everything that decides a byte-level tokenizer, whatever file it comes from (bpe_gguf.hpp, bpe_json.hpp).
 struct BpeSpec {
-  std::vector<std::string> tokens;  // by id, in the byte alphabet; added ones verbatim
-  std::vector<std::pair<std::string, std::string>> merges;  // first rule first
-  std::vector<AddedToken> added;                            // their ids are ids of `tokens`
-  Normalization normalization = Normalization::none;
-  std::vector<PreTokenStep> pre_tokenizer;
-  std::optional<std::int64_t> bos_id, eos_id, unk_id, pad_id;
-  std::vector<std::int64_t> prefix, suffix;  // what a whole sequence begins and ends with
-  bool ignore_merges = false;                // a word that is a token is that token, whatever the rules give
+  std::vector<std::string> tokens;  ///< by id, in the byte alphabet; added ones verbatim
+  std::vector<std::pair<std::string, std::string>> merges;  ///< first rule first
+  std::vector<AddedToken> added;                            ///< their ids are ids of `tokens`
+  Normalization normalization = Normalization::none;        ///< before the cut into words
+  std::vector<PreTokenStep> pre_tokenizer;  ///< how words are cut; empty: the text is one word
+  std::optional<std::int64_t> bos_id,       ///< a role alone: what is put before a text is `prefix`
+      eos_id,                               ///< a role alone, see `suffix`
+      unk_id,                               ///< for bytes that no token has; none: they are left out
+      pad_id;                               ///< a role alone
+  std::vector<std::int64_t> prefix,         ///< what a whole sequence begins with
+      suffix;                               ///< what a whole sequence ends with
+  bool ignore_merges = false;               ///< a word that is a token is that token, whatever the rules give
 };
 
 /// A merge rule spelled "left right"; anything but two parts and one space is an error that begins with
@@ -45,14 +49,15 @@ inline std::pair<std::string, std::string> split_merge(std::string_view merge, s
 
 /// A tokenizer ready for use. Copies share the cache of words; encoding is safe from many threads.
 struct ByteLevelBpe {
-  BpeSpec spec;
-  PreTokenizer pre;
-  std::unordered_map<std::string, std::int64_t> id_of;  // every token
-  BpeMerges merges;
-  std::array<std::int32_t, 256> byte_id{};                 // -1: the vocabulary has no token for this byte
-  std::unordered_map<std::int64_t, std::size_t> added_at;  // id -> index into spec.added
-  AddedTokenFinder plain_added, normalized_added;
-  std::shared_ptr<BpeWordCache> cache = std::make_shared<BpeWordCache>();
+  BpeSpec spec;                                         ///< what it was made from, and what was added since
+  PreTokenizer pre;                                     ///< of `spec.pre_tokenizer`
+  std::unordered_map<std::string, std::int64_t> id_of;  ///< every token
+  BpeMerges merges;                                     ///< of `spec.merges`, by pairs of ids
+  std::array<std::int32_t, 256> byte_id{};              ///< -1: the vocabulary has no token for this byte
+  std::unordered_map<std::int64_t, std::size_t> added_at;  ///< id -> index into spec.added
+  AddedTokenFinder plain_added,                            ///< those sought in the text as it is
+      normalized_added;  ///< AddedToken::normalized: those sought in the normalized text between the others
+  std::shared_ptr<BpeWordCache> cache = std::make_shared<BpeWordCache>();  ///< words -> ids
 };
 
 namespace detail {

@@ -12,9 +12,10 @@
 
 namespace morphvlm {
 
-/// One merge rule: its place in the list (lower goes first) and the token it makes.
+/// One merge rule; its pair is its key in BpeMerges.
 struct BpeMerge {
-  std::int32_t rank = 0, id = 0;
+  std::int32_t rank = 0,  ///< place in the list, from 0; lower goes first
+      id = 0;             ///< the token that it makes
 };
 
 /// Merge rules by the pair of token ids that they join.
@@ -86,7 +87,8 @@ inline std::vector<std::int64_t> bpe_merge(const BpeMerges& merges, const std::v
 /// text repeats few words, and hostile text must not grow it.
 class BpeWordCache {
  public:
-  static constexpr std::size_t kMaxWords = 16384, kMaxBytes = 64;  // together a few MB
+  static constexpr std::size_t kMaxWords = 16384,  ///< words until it is full; with kMaxBytes a few MB
+      kMaxBytes = 64;                              ///< of a word; longer ones are not taken
 
   /// Appends the ids of `word` to `out`; false if it is not known.
   bool append(const std::string& word, std::vector<std::int64_t>& out) const {

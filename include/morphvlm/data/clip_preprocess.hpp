@@ -19,8 +19,8 @@ struct ClipPreprocess {
   std::int64_t size = 224;   ///< of the square that the tower sees
   std::int64_t resize = 0;   ///< the short side before the square is cut out; 0: size (DINOv2: 256)
   bool whole_image = false;  ///< the whole picture becomes the square, distorted, instead (SigLIP)
-  std::vector<double> mean = {0.48145466, 0.4578275, 0.40821073};
-  std::vector<double> std = {0.26862954, 0.26130258, 0.27577711};
+  std::vector<double> mean = {0.48145466, 0.4578275, 0.40821073};  ///< R, G, B in [0, 1]; three values
+  std::vector<double> std = {0.26862954, 0.26130258, 0.27577711};  ///< R, G, B in [0, 1]; three values
 };
 
 /// Resizes the short side to `resize` (0: to `size`) and cuts the centre out: uint8 [size, size, 3]. An image

@@ -36,9 +36,9 @@ inline std::filesystem::path coco_image(const std::filesystem::path& folder, std
 
 /// A picture with what people wrote below it.
 struct CaptionExample {
-  std::filesystem::path image = {};
-  std::int64_t image_id = 0;
-  std::vector<std::string> captions = {};
+  std::filesystem::path image = {};        ///< need not be there where a file of captions names it
+  std::int64_t image_id = 0;               ///< COCO's `id` of the image
+  std::vector<std::string> captions = {};  ///< in the order of the file, empty from list_coco_folder
 };
 
 /// The pictures of a folder of either naming, by id; no captions. Files whose name ends with other than

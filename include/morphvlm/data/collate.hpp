@@ -51,8 +51,8 @@ inline constexpr std::int64_t kIgnoredLabel = -100;
 
 /// Text and what is to be predicted in it.
 struct Batch {
-  TextInput text = {};
-  Tensor labels = {};  ///< int64 [batch, time], kIgnoredLabel where not supervised
+  TextInput text = {};  ///< ids and mask, int64 [batch, time]
+  Tensor labels = {};   ///< int64 [batch, time], kIgnoredLabel where not supervised
 };
 
 /// OpenFlamingo's labels: ids, but kIgnoredLabel at padding, at `<image>`, before the first `<image>`, and
@@ -98,7 +98,7 @@ inline TextInput collate_queries(std::span<const VqaTokens> rows, std::int64_t p
 /// which are only predicted. Without, targets are undefined, all rests must be of one length, and rows share
 /// a beginning only if their rests are equal too: then everything that no image changes is the same for them.
 struct SharedBatch {
-  SharedPrefix text = {};
+  SharedPrefix text = {};               ///< B texts with U distinct beginnings
   Tensor targets = {};                  ///< int64 [B, S]: the token after each; kIgnoredLabel: not supervised
   std::vector<std::size_t> owner = {};  ///< of each distinct beginning: the first row that has it
 };

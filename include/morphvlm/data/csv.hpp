@@ -13,10 +13,10 @@
 
 namespace morphvlm {
 
-/// One record and the line of the file (from 1) on which it starts.
+/// One record.
 struct CsvRow {
-  std::vector<std::string> fields = {};
-  std::int64_t line = 0;
+  std::vector<std::string> fields = {};  ///< without their quotes; one at least
+  std::int64_t line = 0;                 ///< of the file (from 1) on which it starts
 };
 
 namespace detail {

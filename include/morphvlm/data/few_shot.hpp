@@ -26,7 +26,7 @@ struct FewShotConfig {
   std::int64_t shots = 0;         ///< 0: two demonstrations without their images
   std::int64_t samples = 0;       ///< questions asked; 0: all
   std::int64_t query_set = 2048;  ///< training rows that demonstrations come from
-  std::int64_t seed = 42;
+  std::int64_t seed = 42;         ///< 0 to 2^32 - 1
 
   /// Demonstrations before a question.
   std::int64_t demonstrations() const { return shots > 0 ? shots : 2; }
@@ -34,8 +34,8 @@ struct FewShotConfig {
 
 /// A question of the test set with its demonstrations from the training set, by row.
 struct FewShotQuery {
-  std::int64_t test_row = 0;
-  std::vector<std::int64_t> demonstrations = {};
+  std::int64_t test_row = 0;                      ///< the question
+  std::vector<std::int64_t> demonstrations = {};  ///< in the order of the prompt
 };
 
 namespace detail {
@@ -87,13 +87,13 @@ inline std::vector<FewShotQuery> select_few_shot_v0(std::int64_t rows, const Few
 
 /// How a version of OpenFlamingo spells its VQA prompt.
 struct FewShotStyle {
-  std::string_view short_answer = "Short answer:";
-  bool lines = true;   ///< demonstrations end with a line break
+  std::string_view short_answer = "Short answer:";  ///< what stands between question and answer
+  bool lines = true;                                ///< demonstrations end with a line break
   bool strip = false;  ///< white space (ASCII's) around questions and answers goes
 };
 
-/// Since v2, and before.
-inline constexpr FewShotStyle kFewShotV2{}, kFewShotV0{"Short Answer:", false, true};
+inline constexpr FewShotStyle kFewShotV2{},    ///< OpenFlamingo's since v2
+    kFewShotV0{"Short Answer:", false, true};  ///< and before
 
 namespace detail {
 

@@ -20,7 +20,7 @@ namespace morphvlm {
 /// An instruction and its response.
 struct InstructionText {
   std::string instruction = {};  ///< everything before the response
-  std::string answer = {};
+  std::string answer = {};       ///< the response, which is what is learned
 };
 
 /// The prompt: with a picture if `image`, with options or other input if that is not empty.
@@ -63,16 +63,16 @@ inline std::string response_of_generation(std::string_view generated) {
 
 /// Token ids and labels of one text; kIgnoredLabel is not learned.
 struct LabelledIds {
-  TokenIds ids = {};
-  TokenIds labels = {};
+  TokenIds ids = {};     ///< at most InstructionTokens::max_length
+  TokenIds labels = {};  ///< as many as ids, at the same places: not shifted
 };
 
 /// The tokens that instruction tuning needs to know.
 struct InstructionTokens {
-  std::int64_t eos = -1;
-  std::int64_t pad = -1;
-  std::int64_t media = -1;  ///< -1: texts have no picture
-  std::int64_t max_length = 512;
+  std::int64_t eos = -1;          ///< stands behind the answer; must be set
+  std::int64_t pad = -1;          ///< never learned, wherever it stands; -1: none
+  std::int64_t media = -1;        ///< -1: texts have no picture
+  std::int64_t max_length = 512;  ///< of a text; what is longer is cut off at its end
 };
 
 /// Tokenizes with `encode` (text -> ids, bos included where the tokenizer puts one): instruction and answer

@@ -99,13 +99,14 @@ LabelledIds label_dialogue(const std::vector<InstructionText>& turns, const Inst
 
 /// The names of a text data set's keys.
 struct InstructionKeys {
-  const char* instruction = "instruction";
-  const char* input = "input";  ///< may be empty in a row
-  const char* answer = "output";
+  const char* instruction = "instruction";  ///< what is to be done
+  const char* input = "input";              ///< may be empty in a row
+  const char* answer = "output";            ///< the response, which is what is learned
 };
 
-/// Of databricks-dolly-15k.jsonl, and of Alpaca's files.
-inline constexpr InstructionKeys kDollyKeys{"instruction", "context", "response"}, kAlpacaKeys{};
+/// Of databricks-dolly-15k.jsonl.
+inline constexpr InstructionKeys kDollyKeys{"instruction", "context", "response"},
+    kAlpacaKeys{};  ///< of Alpaca's files
 
 namespace detail {
 

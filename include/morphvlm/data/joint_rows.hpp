@@ -16,19 +16,19 @@ namespace morphvlm {
 
 /// Rows of the two data sets.
 struct JointRows {
-  std::vector<std::int64_t> with_images = {};
-  std::vector<std::int64_t> text_alone = {};
+  std::vector<std::int64_t> with_images = {};  ///< of the data with pictures; fewer at an epoch's end
+  std::vector<std::int64_t> text_alone = {};   ///< of the data without
 };
 
 /// Multimodal-GPT's order of rows for one process. The pictures set the epochs: each is a new shuffle
 /// (torch's, seeded with the number of the epoch) whose last batch may be smaller. Texts go round without an
 /// end, and their batches cross from one round into the next.
 struct JointOrder {
-  std::int64_t pictures = 0;  ///< rows with pictures
-  std::int64_t texts = 0;     ///< rows without
-  std::int64_t batch = 1;
-  at::Generator text_rng = make_generator(0);
-  std::vector<Tensor> rounds = {};  ///< of the texts, as far as asked for
+  std::int64_t pictures = 0;                   ///< rows with pictures
+  std::int64_t texts = 0;                      ///< rows without
+  std::int64_t batch = 1;                      ///< rows of each kind in a step
+  at::Generator text_rng = make_generator(0);  ///< shuffles the texts, once a round
+  std::vector<Tensor> rounds = {};             ///< of the texts, as far as asked for
 
   /// Batches in an epoch.
   std::int64_t steps_per_epoch() const {

@@ -13,9 +13,11 @@ namespace morphvlm {
 
 /// A picture: uint8 RGB, [height, width, 3], contiguous, on the CPU.
 struct Image {
-  Tensor pixels;
+  Tensor pixels;  ///< row by row from the top
 
+  /// Rows of pixels.
   std::int64_t height() const { return pixels.size(0); }
+  /// Pixels of a row.
   std::int64_t width() const { return pixels.size(1); }
 };
 

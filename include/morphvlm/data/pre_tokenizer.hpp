@@ -14,8 +14,8 @@ namespace morphvlm {
 /// One step: an optional leading space, then a cut along a pattern. Matches are pieces, and so is what lies
 /// between them ("Isolated"); an empty pattern does not cut.
 struct PreTokenStep {
-  std::string pattern = {};
-  bool add_prefix_space = false;  // a space before each piece that does not begin with one
+  std::string pattern = {};       ///< as compile_regex takes it
+  bool add_prefix_space = false;  ///< a space before each piece that does not begin with one
 };
 
 /// GPT-2's words: contractions, letters, digits and signs with the one space before them, white space.
@@ -51,11 +51,12 @@ inline std::vector<PreTokenStep> named_pre_tokenizer(std::string_view name) {
 
 /// A pre-tokenizer ready for use.
 struct PreTokenizer {
+  /// A PreTokenStep with its pattern compiled.
   struct Step {
-    Regex cut;  // no code: does not cut
-    bool add_prefix_space = false;
+    Regex cut;                      ///< no code: does not cut
+    bool add_prefix_space = false;  ///< as in PreTokenStep
   };
-  std::vector<Step> steps;
+  std::vector<Step> steps;  ///< each cuts the pieces of the one before
 };
 
 /// Compiles the patterns; a bad one is an error.

@@ -8,8 +8,8 @@
 
 namespace morphvlm {
 
-/// OpenFlamingo's spelling of the two tokens that join text and images.
-inline constexpr std::string_view kImageToken = "<image>", kEndOfChunk = "<|endofchunk|>";
+inline constexpr std::string_view kImageToken = "<image>",  ///< OpenFlamingo's spelling of an image in a text
+    kEndOfChunk = "<|endofchunk|>";  ///< and of the end of the text that belongs to one
 
 /// OpenFlamingo's VQA prompt.
 inline constexpr std::string_view kVqaPrompt =

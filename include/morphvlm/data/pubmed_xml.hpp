@@ -23,19 +23,21 @@ namespace morphvlm {
 struct PubMedSection {
   std::string label = {};     ///< the authors' heading: "METHODS AND RESULTS"
   std::string category = {};  ///< the NLM's: BACKGROUND, OBJECTIVE, METHODS, RESULTS, CONCLUSIONS, UNASSIGNED
-  std::string text = {};
+  std::string text = {};      ///< without the markup inside
 };
 
 /// What is used of an article.
 struct PubMedArticle {
-  std::string pmid = {};
-  std::string title = {};
-  std::vector<PubMedSection> abstract = {};
-  std::vector<std::string> meshes = {};  ///< MeSH descriptors: "Humans", ...
+  std::string pmid = {};   ///< PubMed's number; never empty
+  std::string title = {};  ///< without the markup inside
+  // Without "=": before one, Doxygen takes the name for another language's keyword.
+  std::vector<PubMedSection> abstract{};  ///< in order; empty: there is none
+  std::vector<std::string> meshes = {};   ///< MeSH descriptors: "Humans", ...
 };
 
-/// Largest file that is unpacked (PubMed's are below 400 MB), and the largest article.
-inline constexpr std::size_t kMaxPubMedBytes = std::size_t{2} << 30, kMaxArticleBytes = 16 << 20;
+/// Largest file that is unpacked (PubMed's are below 400 MB).
+inline constexpr std::size_t kMaxPubMedBytes = std::size_t{2} << 30,
+                             kMaxArticleBytes = 16 << 20;  ///< largest article
 
 namespace detail {
 

@@ -20,13 +20,13 @@ inline constexpr std::array<std::string_view, 3> kPubMedDecisions{"yes", "no", "
 
 /// A question that an abstract asks, the abstract without its conclusion, and the conclusion.
 struct PubMedQaExample {
-  std::string id = {};  ///< PMID
-  std::string question = {};
-  std::vector<std::string> contexts = {};
-  std::vector<std::string> labels = {};  ///< of the contexts: BACKGROUND, METHODS, ...
-  std::vector<std::string> meshes = {};
-  std::string long_answer = {};
-  std::string decision = {};  ///< of kPubMedDecisions; empty where nobody decided
+  std::string id = {};                     ///< PMID
+  std::string question = {};               ///< QUESTION
+  std::vector<std::string> contexts = {};  ///< CONTEXTS: the abstract's parts but for the conclusion
+  std::vector<std::string> labels = {};    ///< LABELS of the contexts: BACKGROUND, METHODS, ...
+  std::vector<std::string> meshes = {};    ///< MESHES: the article's MeSH descriptors
+  std::string long_answer = {};            ///< LONG_ANSWER: the conclusion
+  std::string decision = {};  ///< final_decision, of kPubMedDecisions; empty where nobody decided
 };
 
 namespace detail {

@@ -18,8 +18,8 @@ namespace morphvlm {
 
 /// A compiled pattern; copies share the compiled code, which is read-only and safe to use from many threads.
 struct Regex {
-  std::string pattern;
-  std::shared_ptr<const pcre2_code> code;
+  std::string pattern;                     ///< as it was given, for messages
+  std::shared_ptr<const pcre2_code> code;  ///< null in one that was not made by compile_regex
 };
 
 /// Backtracking steps allowed in one match. The known tokenizers' patterns need a few per character; a

@@ -26,24 +26,25 @@ namespace morphvlm {
 
 /// Everything that decides a SentencePiece tokenizer.
 struct SentencePieceSpec {
-  std::string model;              // the bytes of a tokenizer.model
-  std::vector<AddedToken> added;  // found in the text first, before the library sees it
-  TokenRoles roles;
-  bool add_bos = true, add_eos = false;  // what a whole sequence begins and ends with
+  std::string model;              ///< the bytes of a tokenizer.model
+  std::vector<AddedToken> added;  ///< found in the text first, before the library sees it
+  TokenRoles roles;               ///< empty ones (not `pad`) are taken from the model
+  bool add_bos = true,            ///< whether a whole sequence begins with bos
+      add_eos = false;            ///< whether it ends with eos
   /// The older behaviour, which transformers keeps for models that ask for nothing else (OpenFlamingo's and
   /// Multimodal-GPT's came before the newer one): every piece of text between added tokens gets the model's
   /// space in front, so "<image> a" gives "▁▁a" after the image and "<image>a" gives "▁a". Without, only the
   /// beginning of the whole text gets one.
   bool legacy = true;
-  bool add_prefix_space = true;  // used only where `legacy` is off, and for decoding
+  bool add_prefix_space = true;  ///< used only where `legacy` is off, and for decoding
 };
 
 /// A tokenizer ready for use; copies share the model, which is read-only and safe to use from many threads.
 struct SentencePiece {
-  SentencePieceSpec spec;
-  AddedVocabulary added;
-  std::shared_ptr<const sentencepiece::SentencePieceProcessor> model;
-  std::size_t unk_pieces = 0;  // how many pieces the unknown token's text is cut into
+  SentencePieceSpec spec;  ///< what it was made from, roles filled in, and what was added since
+  AddedVocabulary added;   ///< of the model's pieces and `spec.added`
+  std::shared_ptr<const sentencepiece::SentencePieceProcessor> model;  ///< of `spec.model`
+  std::size_t unk_pieces = 0;  ///< how many pieces the unknown token's text is cut into
 };
 
 namespace detail {

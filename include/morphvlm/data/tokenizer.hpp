@@ -20,21 +20,27 @@ namespace morphvlm {
 /// A language model's tokenizer. A value: copies are independent but for read-only tables and caches;
 /// encoding and decoding are safe from many threads.
 struct Tokenizer {
-  std::variant<ByteLevelBpe, SentencePiece, BioGptBpe> kind;
+  std::variant<ByteLevelBpe, SentencePiece, BioGptBpe> kind;  ///< which algorithm, with its tables
   /// Whether decoding takes out the spaces before English punctuation (`clean_up_tokenization_spaces`).
   bool clean_up_spaces = false;
 
-  Tokenizer(ByteLevelBpe bpe) : kind(std::move(bpe)) {}         // NOLINT: a kind is a tokenizer
+  /// One of GPT-2's kind; see make_byte_level_bpe.
+  Tokenizer(ByteLevelBpe bpe) : kind(std::move(bpe)) {}  // NOLINT: a kind is a tokenizer
+  /// One of LLaMA's kind; see make_sentence_piece.
   Tokenizer(SentencePiece pieces) : kind(std::move(pieces)) {}  // NOLINT
-  Tokenizer(BioGptBpe bpe) : kind(std::move(bpe)) {}            // NOLINT
+  /// BioGPT's; see make_bio_gpt.
+  Tokenizer(BioGptBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
 };
 
-/// The tokens with a role.
+/// The tokens with a role; this kind has no `sep`.
 inline TokenRoles token_roles(const ByteLevelBpe& bpe) {
   return {bpe.spec.bos_id, bpe.spec.eos_id, bpe.spec.unk_id, bpe.spec.pad_id, std::nullopt};
 }
+/// The tokens with a role: the settings', else the model's.
 inline TokenRoles token_roles(const SentencePiece& pieces) { return pieces.spec.roles; }
+/// The tokens with a role; `unk` and `sep` are always among them.
 inline TokenRoles token_roles(const BioGptBpe& bpe) { return bpe.spec.roles; }
+/// The tokens with a role, whatever the kind.
 inline TokenRoles token_roles(const Tokenizer& tokenizer) {
   return std::visit([](const auto& kind) { return token_roles(kind); }, tokenizer.kind);
 }
@@ -75,7 +81,9 @@ inline std::vector<std::int64_t> add_tokens(Tokenizer& tokenizer, const std::vec
 
 /// The tokens that join text and images, and padding.
 struct MediaTokens {
-  std::int64_t end_of_chunk = 0, image = 0, pad = 0;
+  std::int64_t end_of_chunk = 0,  ///< id of `<|endofchunk|>`
+      image = 0,                  ///< id of `<image>`
+      pad = 0;                    ///< id of `<PAD>`, or of what padded already
 };
 
 /// Adds what OpenFlamingo adds, in its order: `<|endofchunk|>`, `<image>`, and `<PAD>` where nothing pads

@@ -27,8 +27,8 @@ struct VlStereoSetExample {
   std::string context = {};                    ///< the statements' common beginning
   std::array<std::string, 3> statements = {};  ///< stereotype, anti-stereotype, unrelated
   bool anti_stereotypical_image = false;  ///< label 1: the picture shows the second statement, not the first
-  std::string url = {};
-  std::filesystem::path image = {};  ///< by the rule above; need not be there
+  std::string url = {};                   ///< where the picture was found; nothing is fetched
+  std::filesystem::path image = {};       ///< by the rule above; need not be there
 };
 
 namespace detail {

@@ -11,6 +11,7 @@
 
 namespace morphvlm {
 
+/// Ids of a text's tokens.
 using TokenIds = std::vector<std::int64_t>;
 
 /// One question's tokens. The query is cut at its first media token: nothing before it depends on the image.

@@ -25,7 +25,7 @@ inline double aokvqa_direct_answer(const std::string& prediction, const VqaExamp
 
 /// Which of the two scores, and what is asked of the predictions.
 struct AokvqaScoreConfig {
-  bool multiple_choice = true;
+  bool multiple_choice = true;  ///< false: direct answers
   /// Direct answers: questions without an agreed one do not count (the official code since 2022; before, they
   /// did).
   bool drop_difficult = true;

@@ -26,33 +26,33 @@ namespace morphvlm {
 
 /// What text is to a model: both directions of its tokenizer, and its prompt.
 struct TextCodec {
-  std::function<TokenIds(std::string_view)> encode = {};
+  std::function<TokenIds(std::string_view)> encode = {};    ///< text -> ids, nothing added around them
   std::function<std::string(const TokenIds&)> decode = {};  ///< special tokens left out
-  std::string prompt{kVqaPrompt};
-  std::int64_t media_token = -1;
-  std::int64_t eoc_token = -1;
-  std::int64_t pad_token = 0;
+  std::string prompt{kVqaPrompt};                           ///< with {question} and {answer}, see fill_prompt
+  std::int64_t media_token = -1;                            ///< id of `<image>`; must be set
+  std::int64_t eoc_token = -1;  ///< ends an answer (`<|endofchunk|>`); -1: nothing does
+  std::int64_t pad_token = 0;   ///< fills shorter queries; masked out
 };
 
 /// A model's answer to one example.
 struct VqaPrediction {
   std::int64_t example = 0;  ///< row of the data set
-  std::string answer = {};
-  double score = 0;  ///< in [0, 1]
+  std::string answer = {};   ///< as answer_of_generation takes it from the generated text
+  double score = 0;          ///< in [0, 1]
 };
 
 /// Mean scores: over all questions and by kind.
 struct VqaScore {
-  std::int64_t questions = 0;
-  double accuracy = 0;
-  std::map<std::string, double> by_kind = {};
-  std::map<std::string, double> count_by_kind = {};
+  std::int64_t questions = 0;                        ///< how many were scored
+  double accuracy = 0;                               ///< over all of them, in [0, 1]
+  std::map<std::string, double> by_kind = {};        ///< accuracy by VqaExample::kind, in [0, 1]
+  std::map<std::string, double> count_by_kind = {};  ///< questions of each kind
 };
 
 /// How to ask.
 struct EvaluateConfig {
-  std::int64_t batch = 64;
-  std::int64_t max_new_tokens = 5;
+  std::int64_t batch = 64;           ///< questions asked at once; at least 1
+  std::int64_t max_new_tokens = 5;   ///< longest answer; OpenFlamingo: 5
   std::int64_t num_beams = 1;        ///< OpenFlamingo: 3
   double length_penalty = 1.0;       ///< of beams; OpenFlamingo: 0
   std::string title = "evaluation";  ///< of the progress bar; empty: none

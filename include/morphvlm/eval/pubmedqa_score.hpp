@@ -11,7 +11,7 @@ namespace morphvlm {
 
 /// Shares in [0, 1].
 struct PubMedQaScore {
-  double accuracy = 0;
+  double accuracy = 0;  ///< of the questions, those decided as the truth says
   double macro_f1 = 0;  ///< mean over the classes that truth or predictions have
 };
 

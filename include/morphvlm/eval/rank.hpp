@@ -22,8 +22,8 @@ namespace morphvlm {
 
 /// A query's tokens and those of each way to go on.
 struct RankedQuery {
-  TokenIds query = {};
-  std::vector<TokenIds> choices = {};
+  TokenIds query = {};                 ///< what all choices begin with; one token at least
+  std::vector<TokenIds> choices = {};  ///< what follows the query in each; one token at least
 };
 
 /// Tokenizes `prompt` followed by each choice in one piece, since a tokenizer may join a choice's beginning

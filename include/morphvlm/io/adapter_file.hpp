@@ -17,8 +17,10 @@
 
 namespace morphvlm {
 
-/// File names in an adapter folder.
+/// The file of an adapter folder that holds the trained parameters.
 inline constexpr const char* kAdapterWeights = "adapter.safetensors";
+/// The file of an adapter folder that holds the model's config and the names of adapters that were not
+/// trained.
 inline constexpr const char* kAdapterConfig = "adapter.json";
 
 namespace detail {

@@ -40,7 +40,7 @@ inline FileCalls& file_calls() {
 
 /// What a writer callback of write_file gets: appends bytes to the file to be.
 struct FileSink {
-  int fd = -1;
+  int fd = -1;                 ///< write_file's own, which closes it
   std::filesystem::path path;  ///< for messages
 
   /// Appends; an Error where the disk does not take it all.
@@ -52,6 +52,7 @@ struct FileSink {
       bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
   }
+  /// Appends text as it is; an Error where the disk does not take it all.
   void write(std::string_view text) const { write(std::as_bytes(std::span(text.data(), text.size()))); }
 };
 

@@ -39,9 +39,9 @@ inline std::optional<std::int64_t> checked_numel(std::span<const std::int64_t> s
 
 /// A cursor over little-endian bytes. Reading beyond the end is an Error that says what was to be read.
 struct ByteReader {
-  std::span<std::byte> bytes;
-  std::string where;   ///< the file, leads every message
-  std::size_t at = 0;  ///< position of the next byte
+  std::span<std::byte> bytes;  ///< all there are; whoever made the reader keeps them alive
+  std::string where;           ///< the file, leads every message
+  std::size_t at = 0;          ///< position of the next byte
 
   /// Bytes not read yet.
   std::size_t remaining() const { return bytes.size() - at; }

@@ -97,7 +97,8 @@ struct ProtoMessage {
 
 /// A picture as TensorBoard shows it.
 struct EventImage {
-  std::int64_t height = 0, width = 0;
+  std::int64_t height = 0,     ///< in pixels, as the encoded file says
+      width = 0;               ///< in pixels
   std::string_view file = {};  ///< PNG or JPEG, encoded
 };
 
@@ -108,6 +109,7 @@ class EventFile {
   /// A clock in seconds since 1970; tests bring their own.
   using Clock = double (*)();
 
+  /// Writes nothing.
   EventFile() = default;
   /// Opens a file of its own in `folder`. A run that goes on from `first_step` > 0 hides what earlier files
   /// say of that step and later ones. Error: the folder cannot be written.
@@ -152,7 +154,7 @@ class EventFile {
         step);
   }
 
-  /// A picture.
+  /// A picture, which TensorBoard decodes; it is written as it comes.
   void image(std::string_view tag, const EventImage& image, std::int64_t step) {
     constexpr std::int64_t kRgb = 3;
     add(detail::ProtoMessage{}.text(1, tag).message(4, detail::ProtoMessage{}
@@ -163,6 +165,7 @@ class EventFile {
         step);
   }
 
+  /// The file; empty where nothing is written.
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -134,7 +134,7 @@ StateDict hf_weights(const M& model) {
 /// What export_language_model may be told.
 struct HfExport {
   std::optional<at::ScalarType> dtype = {};  ///< of all weights; default: as they are
-  std::int64_t shard_bytes = kShardBytes;
+  std::int64_t shard_bytes = kShardBytes;    ///< largest file of weights, unless one tensor is larger
   /// Members for config.json that say nothing of sizes, e.g. those of the folder that the model came from
   /// (ids of special tokens); the model's own members win.
   Json members = Json::object();

@@ -26,19 +26,19 @@ namespace morphvlm {
 
 /// A tensor of a GGUF file. `shape` is row-major, [out, in], the reverse of the file's order.
 struct GgufTensor {
-  std::string_view name;
-  const GgmlType* type = nullptr;
-  std::vector<std::int64_t> shape;
-  std::uint64_t offset = 0;  ///< from the start of the data
-  std::span<std::byte> data;
+  std::string_view name;            ///< llama.cpp's, such as "blk.0.attn_q.weight"
+  const GgmlType* type = nullptr;   ///< of kGgmlTypes; never null in an open file
+  std::vector<std::int64_t> shape;  ///< at most four dimensions
+  std::uint64_t offset = 0;         ///< from the start of the data
+  std::span<std::byte> data;        ///< in the mapping: whole blocks of `type`
 };
 
 /// An open GGUF file. Everything is checked when it is opened; views stay valid as long as `map` does.
 struct GgufFile {
-  std::shared_ptr<const MappedFile> map;
-  std::uint32_t version = 0;
-  std::map<std::string_view, GgufValue> metadata;
-  std::vector<GgufTensor> tensors;  ///< in the file's order
+  std::shared_ptr<const MappedFile> map;           ///< the file
+  std::uint32_t version = 0;                       ///< 2 or 3
+  std::map<std::string_view, GgufValue> metadata;  ///< by key, such as "general.architecture"
+  std::vector<GgufTensor> tensors;                 ///< in the file's order
 
   /// Whether the metadata has `key`.
   bool contains(std::string_view key) const { return metadata.contains(key); }

@@ -18,8 +18,8 @@
 namespace morphvlm {
 
 /// Takes the rows of a query or key projection, `[heads * head_dim, in]` (or a bias, `[heads * head_dim]`),
-/// from GGUF's order, for RoPE on interleaved pairs, back to the order for rotating halves: `out[h * head_dim
-/// + j * head_dim / 2 + i] = in[h * head_dim + 2 * i + j]` for i < head_dim / 2, j in {0, 1}.
+/// from GGUF's order, for RoPE on interleaved pairs, back to the order for rotating halves: in each head
+/// `out[j * head_dim / 2 + i] = in[2 * i + j]` for i < head_dim / 2, j in {0, 1}.
 inline Tensor unpermute_rope(const Tensor& weight, std::int64_t heads) {
   expect(weight.dim() >= 1 && weight.numel() > 0 && heads > 0 && weight.size(0) % (2 * heads) == 0,
          "unpermute_rope: ", describe(weight), " does not hold ", heads, " heads of an even size");

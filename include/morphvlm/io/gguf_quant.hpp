@@ -19,10 +19,10 @@ namespace morphvlm {
 
 /// A GGML tensor type: `bytes` bytes hold `elements` consecutive elements of a row.
 struct GgmlType {
-  std::uint32_t id = 0;
-  std::string_view name;
-  std::int64_t elements = 1;
-  std::int64_t bytes = 1;
+  std::uint32_t id = 0;       ///< `ggml_type` in the file
+  std::string_view name;      ///< GGML's, without its GGML_TYPE_
+  std::int64_t elements = 1;  ///< of a block; a row is made of whole ones
+  std::int64_t bytes = 1;     ///< of a block
 };
 
 /// The types that files may hold (GGML's numbers). The sizes of those that cannot be dequantised here are

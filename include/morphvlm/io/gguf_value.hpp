@@ -21,7 +21,8 @@ enum class GgufType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, 
 
 /// A metadata value: its type and its bytes in the file.
 struct GgufValue {
-  GgufType type = GgufType::u8;
+  GgufType type = GgufType::u8;  ///< as the file states it
+  /// Without the type; those of a text begin with its length, those of an array with its type and length.
   std::span<std::byte> bytes;
 };
 

@@ -18,8 +18,8 @@ namespace morphvlm {
 
 /// A vision transformer of transformers: its sizes here, and how its files name its tensors.
 struct HfVitConfig {
-  HfVit family = HfVit::clip;
-  ClipVitConfig model = {};
+  HfVit family = HfVit::clip;  ///< by `model_type`
+  ClipVitConfig model = {};    ///< sizes; what the file leaves out is what transformers means by it
 };
 
 namespace detail {

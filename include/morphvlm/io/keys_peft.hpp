@@ -20,8 +20,8 @@ enum class PeftTree {
 
 /// A tensor of an adapter file: one of the two factors of a module.
 struct PeftKey {
-  std::string module;
-  char factor = 'A';  ///< or 'B'
+  std::string module;  ///< as the wrapped model names it, without "base_model.model."
+  char factor = 'A';   ///< or 'B'
 };
 
 namespace detail {

@@ -45,8 +45,8 @@ struct Descriptor {
 /// lives as long as this object. A file that another program shortens meanwhile is beyond protection
 /// (SIGBUS); one that is replaced by renaming, as write_file does, is not affected.
 struct MappedFile {
-  std::filesystem::path path;
-  std::span<std::byte> bytes;
+  std::filesystem::path path;  ///< as it was opened, for messages
+  std::span<std::byte> bytes;  ///< the whole file; never empty
 
   /// Maps `file`; an Error where it is missing, unreadable, not a regular file, or empty.
   explicit MappedFile(const std::filesystem::path& file) : path(file) {

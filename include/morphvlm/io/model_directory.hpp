@@ -33,26 +33,27 @@ struct JoinedVision {
 /// What the frozen parts of a model are held in; what is meant to be trained stays in fp32.
 enum class ModelDtype { float32, bfloat16 };
 
+/// torch's names.
 template <>
 inline constexpr std::array<std::pair<ModelDtype, std::string_view>, 2> enum_names<ModelDtype>{
     {{ModelDtype::float32, "float32"}, {ModelDtype::bfloat16, "bfloat16"}}};
 
 /// config.json of a model folder.
 struct ModelJoin {
-  JoinedVision vision = {};
+  JoinedVision vision = {};                ///< what leaves the tower
   ModelDtype dtype = ModelDtype::float32;  ///< the frozen tower and language model are held in
   std::int64_t vocab_size = 0;  ///< after tokens were added; the language model's tables are resized to it
-  std::int64_t media_token_id = -1;  ///< `<image>`
-  std::int64_t eoc_token_id = -1;    ///< `<|endofchunk|>`
-  PerceiverConfig perceiver = {};
-  GatedCrossAttentionConfig cross_attention = {};
+  std::int64_t media_token_id = -1;                ///< `<image>`
+  std::int64_t eoc_token_id = -1;                  ///< `<|endofchunk|>`
+  PerceiverConfig perceiver = {};                  ///< sizes of the resampler
+  GatedCrossAttentionConfig cross_attention = {};  ///< sizes of the gated blocks; their gates are the file's
 };
 
 /// An opened model folder: what its parts are. Nothing but configs has been read.
 struct ModelDirectory {
-  std::filesystem::path folder = {};
-  ModelJoin join = {};
-  std::string vision_type = {};    ///< "clip_vit" (SigLIP and DINOv2 as well) or "efficientnet_lite0"
+  std::filesystem::path folder = {};  ///< with vision/, language/ and flamingo/ in it
+  ModelJoin join = {};                ///< its config.json
+  std::string vision_type = {};       ///< "clip_vit" (SigLIP and DINOv2 as well) or "efficientnet_lite0"
   std::string language_type = {};  ///< model_type of language/config.json: "llama", "mpt", "mosaic_gpt", ...
 };
 
@@ -123,6 +124,7 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
   return model;
 }
 
+/// The same without memory of its own, in the dtype that the folder asks for.
 template <class Model>
 Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources) {
   const auto dtype = d.join.dtype == ModelDtype::bfloat16 ? at::kBFloat16 : at::kFloat;

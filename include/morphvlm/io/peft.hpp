@@ -29,7 +29,7 @@ namespace morphvlm {
 
 /// An adapter folder as it is read.
 struct PeftAdapter {
-  LoRAConfig lora = {};
+  LoRAConfig lora = {};    ///< `r`, `lora_alpha` and `use_rslora` of the config
   Json config = {};        ///< adapter_config.json
   StateDict tensors = {};  ///< under PEFT's keys
   std::string where = {};  ///< the folder, leads every message

@@ -16,9 +16,11 @@
 
 namespace morphvlm {
 
-/// File names in PEFT's adapter folders.
+/// PEFT's name of an adapter folder's config.
 inline constexpr const char* kPeftConfig = "adapter_config.json";
+/// PEFT's name of its tensors, which is looked for first.
 inline constexpr const char* kPeftWeights = "adapter_model.safetensors";
+/// PEFT's name of its tensors in older folders, a pickle.
 inline constexpr const char* kPeftTorchWeights = "adapter_model.bin";
 
 namespace detail {

@@ -14,11 +14,12 @@
 
 namespace morphvlm {
 
-/// Deepest nesting of marks, bytes of a string and of an integer, and values all in all: far above what
-/// checkpoints hold (a few dozen values a tensor), far below what a machine holds. A value takes up to 130
-/// times the bytes that ask for it.
-inline constexpr std::size_t kMaxPickleMarks = 1 << 16, kMaxPickleString = 1 << 26, kMaxPickleInteger = 255,
-                             kMaxPickleValues = 1 << 22;
+// The limits are far above what checkpoints hold (a few dozen values a tensor), and far below what a machine
+// holds. A value takes up to 130 times the bytes that ask for it.
+inline constexpr std::size_t kMaxPickleMarks = 1 << 16,  ///< deepest nesting of marks
+    kMaxPickleString = 1 << 26,                          ///< bytes of a string
+    kMaxPickleInteger = 255,                             ///< bytes of an integer
+    kMaxPickleValues = 1 << 22;                          ///< values all in all
 
 /// Newest version of the pickle format that is read.
 inline constexpr unsigned kMaxPickleProtocol = 5;

@@ -31,10 +31,10 @@ struct PickleNode {
     call,
     persistent
   };
-  Kind kind = Kind::none;
-  std::int64_t integer = 0;
-  double real = 0;
-  std::string text = {};
+  Kind kind = Kind::none;               ///< which of the members below have a meaning
+  std::int64_t integer = 0;             ///< of an integer, and of a boolean: 0 or 1
+  double real = 0;                      ///< of a real
+  std::string text = {};                ///< of a text or bytes, and the name of a global or call
   std::vector<PickleNode*> items = {};  ///< of a dict: key, value, key, value, ...
 
   /// The value of a string key, the last one where it is repeated; nullptr: none.
@@ -49,9 +49,9 @@ struct PickleNode {
 
 /// A pickle that has been read.
 struct PickleDocument {
-  std::deque<PickleNode> nodes = {};
-  const PickleNode* root = nullptr;
-  std::size_t bytes = 0;  ///< that it took
+  std::deque<PickleNode> nodes = {};  ///< all values; they stay where they are
+  const PickleNode* root = nullptr;   ///< the value that was pickled
+  std::size_t bytes = 0;              ///< that it took
 };
 
 namespace detail {

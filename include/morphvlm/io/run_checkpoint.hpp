@@ -27,18 +27,19 @@ namespace morphvlm {
 
 /// What a run needs to go on from a step as if it had never stopped.
 struct RunCheckpoint {
-  std::int64_t step = 0;  ///< optimizer steps done
-  double score = 0;       ///< the lower, the better; for keeping the best
-  Json state = {};        ///< what is not a tensor
-  StateDict tensors = {};
+  std::int64_t step = 0;   ///< optimizer steps done
+  double score = 0;        ///< the lower, the better; for keeping the best
+  Json state = {};         ///< what is not a tensor
+  StateDict tensors = {};  ///< parameters, moments, history, ...
 };
 
 /// What find_checkpoint found.
 struct FoundCheckpoint {
-  std::optional<RunCheckpoint> newest = {};
+  std::optional<RunCheckpoint> newest = {};  ///< none: the folder has no checkpoint
+  /// A checkpoint that was passed over.
   struct Damaged {
-    std::int64_t step = 0;
-    std::string reason = {};
+    std::int64_t step = 0;    ///< by its folder's name
+    std::string reason = {};  ///< an Error's message
   };
   std::vector<Damaged> damaged = {};  ///< newer ones that are not whole
 };
@@ -173,6 +174,7 @@ inline void prune_checkpoints(const std::filesystem::path& folder, const KeepChe
 /// Sole use of a folder of checkpoints while it lives: two runs would remove each other's. Error: somebody
 /// else has it. What a killed writer left unfinished there is removed.
 struct CheckpointLock {
+  /// Takes the folder, which is made where there is none.
   explicit CheckpointLock(const std::filesystem::path& folder) : lock_(open(folder)) {
     expect(::flock(lock_.fd, LOCK_EX | LOCK_NB) == 0, folder.string(),
            ": another run keeps its checkpoints here; choose another folder");

@@ -23,9 +23,9 @@ namespace morphvlm {
 
 /// An open safetensors file, its header checked: exact sizes, no holes, no overlaps, no trailing bytes.
 struct SafetensorsFile {
-  std::shared_ptr<const MappedFile> map;
-  SafetensorsHeader header;
-  std::size_t data_begin = 0;  ///< bytes before the data
+  std::shared_ptr<const MappedFile> map;  ///< the file
+  SafetensorsHeader header;               ///< what it says of its tensors
+  std::size_t data_begin = 0;             ///< bytes before the data
 
   /// The tensor of an entry of the header: the file's own memory (see mapped_tensor), which outlives this.
   Tensor tensor(const SafetensorsEntry& entry) const {

@@ -25,16 +25,17 @@ inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;
 
 /// One tensor of a safetensors header. `begin` and `end` count from the end of the header.
 struct SafetensorsEntry {
-  std::string name;
-  at::ScalarType dtype = at::kFloat;
-  std::vector<std::int64_t> shape;
-  std::uint64_t begin = 0, end = 0;
+  std::string name;                   ///< unique in its file
+  at::ScalarType dtype = at::kFloat;  ///< by `dtype`
+  std::vector<std::int64_t> shape;    ///< `shape`; empty: a scalar
+  std::uint64_t begin = 0,            ///< first of `data_offsets`
+      end = 0;                        ///< second of `data_offsets`
 };
 
 /// A header: the tensors in the order in which it names them, and the file's own `__metadata__`.
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;
-  std::map<std::string, std::string> metadata;
+  std::vector<SafetensorsEntry> entries;        ///< all tensors
+  std::map<std::string, std::string> metadata;  ///< `__metadata__`; empty where the file has none
 };
 
 namespace detail {

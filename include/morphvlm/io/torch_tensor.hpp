@@ -26,10 +26,10 @@ namespace morphvlm {
 
 /// An open file: its pickle as data, and the storages that tensors are views of, by key.
 struct TorchFile {
-  std::string where = {};
-  PickleDocument document = {};
-  std::map<std::string, std::span<std::byte>> storages = {};
-  std::shared_ptr<const MappedFile> map = {};
+  std::string where = {};                                     ///< the file, leads every message
+  PickleDocument document = {};                               ///< the pickle that `torch.save` was given
+  std::map<std::string, std::span<std::byte>> storages = {};  ///< in the mapping, whole
+  std::shared_ptr<const MappedFile> map = {};                 ///< the file itself
 };
 
 namespace detail {

@@ -95,6 +95,7 @@ inline ClipVitConfig vision_folder_config(const std::filesystem::path& folder,
   return c;
 }
 
+/// The tower's sizes, of which there is one set. Error: `tokens` is given, which is a choice of ViTs.
 inline EfficientNetConfig vision_folder_config(const std::filesystem::path& folder,
                                                std::optional<VitTokens> tokens,
                                                std::type_identity<EfficientNetLite0>) {
@@ -117,6 +118,7 @@ inline StateDict vision_folder_weights(const std::filesystem::path& folder, cons
   return dict;
 }
 
+/// The tower's tensors under its module's names, without the classifier, and the file that they came from.
 inline StateDict vision_folder_weights(const std::filesystem::path& folder, const EfficientNetModule& tower,
                                        std::filesystem::path& source) {
   source = detail::efficient_net_file(folder);

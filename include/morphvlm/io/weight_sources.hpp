@@ -21,9 +21,10 @@ using WeightSources = std::map<std::string, std::string>;
 
 /// One line of the report: how much of a part of the model came from a source.
 struct SourceRow {
-  std::string part = {};  ///< first part of the parameters' names
-  std::string source = {};
-  std::int64_t tensors = 0, parameters = 0;
+  std::string part = {};     ///< first part of the parameters' names
+  std::string source = {};   ///< file or folder; "made here": no source
+  std::int64_t tensors = 0,  ///< how many tensors
+      parameters = 0;        ///< how many numbers in them
 };
 
 /// Gives the parameters named in `dict` their values, in the parameters' dtypes, and records `source` for

@@ -25,16 +25,16 @@ namespace morphvlm {
 /// More entries than any checkpoint has, few enough to be listed.
 inline constexpr std::uint64_t kMaxZipEntries = 1 << 20;
 
-/// An entry: bytes of the mapping, and the CRC-32 that the archive states for them.
+/// An entry, as the archive's directory has it.
 struct ZipRecord {
-  std::span<std::byte> bytes;
-  std::uint32_t crc = 0;
+  std::span<std::byte> bytes;  ///< in the mapping
+  std::uint32_t crc = 0;       ///< the CRC-32 that is stated for them; 0: none was computed
 };
 
 /// An archive's entries by name.
 struct ZipFile {
-  std::shared_ptr<const MappedFile> map;
-  std::map<std::string, ZipRecord> entries = {};
+  std::shared_ptr<const MappedFile> map;          ///< the file
+  std::map<std::string, ZipRecord> entries = {};  ///< by their whole names, folders included
 };
 
 /// The CRC-32 of zip archives (polynomial 0x04c11db7, reflected).

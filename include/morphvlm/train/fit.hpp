@@ -16,11 +16,11 @@ using PlanOf = std::function<Plan(const PlanSetup&, const PlanWork&)>;
 
 /// A way to train the same rows.
 struct Fit {
-  PlanSetup setup = {};
-  PlanWork work = {};
+  PlanSetup setup = {};  ///< as asked for but for dtype and recomputation
+  PlanWork work = {};    ///< as asked for, but the batch may be smaller
   std::int64_t accumulate =
-      1;  ///< batches to an optimizer step, so that it sees as many rows as were asked for
-  Plan plan = {};
+      1;                    ///< batches to an optimizer step, so that it sees as many rows as were asked for
+  Plan plan = {};           ///< of one batch
   std::string change = {};  ///< against what was asked for; empty: none
   double cost = 1;          ///< operations a row, relative to what was asked for
 };

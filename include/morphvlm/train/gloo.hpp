@@ -28,7 +28,8 @@ namespace morphvlm {
 
 /// Where a process stands among others, and where they meet.
 struct ProcessPlace {
-  std::int64_t rank = 0, size = 1;
+  std::int64_t rank = 0,                                         ///< from 0
+      size = 1;                                                  ///< processes in all
   std::string address = "127.0.0.1";                             ///< of rank 0
   std::int64_t port = 29500;                                     ///< where rank 0 listens
   std::chrono::milliseconds timeout = std::chrono::minutes(30);  ///< for the slowest process

@@ -29,6 +29,7 @@ inline constexpr std::int64_t kGradientBucket = std::int64_t{4} << 20;
 /// (Python: torch.nn.parallel.DistributedDataParallel's reducer.)
 class GradientSums {
  public:
+  /// Listens to the gradients of the optimizer's parameters as long as it lives.
   GradientSums(AdamW& optimizer, Communicator& processes, std::int64_t bucket_bytes = kGradientBucket)
       : processes_(processes) {
     std::vector<Tensor> parameters;
@@ -85,8 +86,9 @@ class GradientSums {
     started_ = 0;
   }
 
-  /// How many buckets there are, and how many are on their way.
+  /// How many buckets there are.
   std::size_t buckets() const { return buckets_.size(); }
+  /// How many of them are on their way.
   std::size_t started() const { return started_; }
 
  private:

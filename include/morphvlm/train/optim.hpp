@@ -19,26 +19,29 @@ namespace morphvlm {
 
 /// AdamW's numbers; defaults are torch's, but for the weight decay, which adapters do without.
 struct AdamWConfig {
-  double lr = 1e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0;
+  double lr = 1e-4;         ///< peak rate, for reports: AdamW::step is told the rate of each step
+  double beta1 = 0.9;       ///< share of exp_avg that a step keeps; in [0, 1)
+  double beta2 = 0.999;     ///< share of exp_avg_sq that a step keeps; in [0, 1)
+  double eps = 1e-8;        ///< added to the root of exp_avg_sq
+  double weight_decay = 0;  ///< decoupled: a step shrinks parameters by the rate times this
 };
 
 /// An exception for parameters whose name matches `pattern`; the first rule that matches counts.
 struct ParameterRule {
-  std::string pattern;
-  double lr_scale = 1;
-  std::optional<double> weight_decay = {};
+  std::string pattern;  ///< of the name in the module, as `matches` takes it: `*` is any run of characters
+  double lr_scale = 1;  ///< factor on the rate of every step
+  std::optional<double> weight_decay = {};  ///< none: AdamWConfig's
 };
 
 /// Parameters that share a learning-rate factor and a weight decay, with their moments.
 struct AdamWGroup {
-  double lr_scale = 1;
-  double weight_decay = 0;
-  std::vector<std::string> names = {};
-  std::vector<Tensor> parameters = {}, exp_avg = {}, exp_avg_sq = {}, steps = {};
+  double lr_scale = 1;                  ///< factor on the rate of every step
+  double weight_decay = 0;              ///< as in AdamWConfig
+  std::vector<std::string> names = {};  ///< of the parameters in their module
+  std::vector<Tensor> parameters = {},  ///< handles of the module's tensors
+      exp_avg = {},                     ///< running means of the gradients, shaped as the parameters
+      exp_avg_sq = {},                  ///< running means of the squared gradients
+      steps = {};                       ///< float []: updates so far, of each parameter
 
   /// A parameter with fresh moments.
   void add(const std::string& name, const Tensor& t) {
@@ -52,8 +55,8 @@ struct AdamWGroup {
 
 /// PyTorch equivalent: `torch.optim.AdamW(fused=True)`.
 struct AdamW {
-  AdamWConfig config = {};
-  std::vector<AdamWGroup> groups = {};
+  AdamWConfig config = {};              ///< betas and eps hold for all groups
+  std::vector<AdamWGroup> groups = {};  ///< one for each pair of rate factor and weight decay
 
   /// Takes in all parameters of `module` that require gradients.
   template <class M>

@@ -22,7 +22,7 @@ namespace morphvlm {
 
 /// What one step reads.
 struct PlanWork {
-  std::int64_t batch = 1;
+  std::int64_t batch = 1;         ///< rows
   std::int64_t seq = 512;         ///< tokens of a row, padding included
   std::int64_t images = 1;        ///< of a row
   std::int64_t supervised = 8;    ///< tokens of a row that the loss predicts
@@ -34,16 +34,16 @@ struct PlanWork {
 struct PlanSetup {
   at::ScalarType dtype = at::kFloat;   ///< of frozen weights and of activations
   c10::DeviceType device = c10::kCPU;  ///< decides which kernels run, so what they keep
-  Recompute recompute = {};
-  TrainableParts parts = {};
-  LossPath loss = LossPath::fused;
+  Recompute recompute = {};            ///< decoder layers that run again instead of keeping activations
+  TrainableParts parts = {};           ///< what is trained; an Error where that is nothing
+  LossPath loss = LossPath::fused;     ///< whether all logits are alive at once
 };
 
 /// The cost of one optimizer step over one batch. Bytes of tensors; a process adds LibTorch itself (about
 /// 0.3 GiB on a CPU), and CUDA's context.
 struct Plan {
-  std::int64_t parameters = 0;
-  std::int64_t trainable = 0;
+  std::int64_t parameters = 0;       ///< of the model; quantised weights count as those they stand for
+  std::int64_t trainable = 0;        ///< of these, those that are trained
   std::int64_t frozen_bytes = 0;     ///< weights that are not trained
   std::int64_t trained_bytes = 0;    ///< weights that are
   std::int64_t optimizer_bytes = 0;  ///< AdamW's two moments
@@ -54,6 +54,7 @@ struct Plan {
   double forward_flops = 0;     ///< language model, gated blocks and loss
   double backward_flops = 0;    ///< recomputed activations included
 
+  /// Operations of the whole step.
   double flops() const { return vision_flops + forward_flops + backward_flops; }
 };
 

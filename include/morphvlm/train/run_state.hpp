@@ -23,21 +23,21 @@ namespace morphvlm {
 
 /// One optimizer step as it is logged.
 struct TrainStep {
-  std::int64_t step = 0;
-  double loss = 0;  ///< mean over the step's batches
-  double lr = 0;
-  double grad_norm = 0;
-  double seconds = 0;    ///< of training up to here, in this and earlier processes
-  bool skipped = false;  ///< the loss or the gradient was not finite, and nothing was changed
+  std::int64_t step = 0;  ///< from 0
+  double loss = 0;        ///< mean over the step's batches
+  double lr = 0;          ///< rate of this step, before ParameterRule::lr_scale
+  double grad_norm = 0;   ///< of all gradients together, before clipping
+  double seconds = 0;     ///< of training up to here, in this and earlier processes
+  bool skipped = false;   ///< the loss or the gradient was not finite, and nothing was changed
 };
 
 /// A training run between two steps.
 struct RunState {
-  AdamW optimizer = {};  ///< with handles of the trained parameters
-  LifeWatch life = {};
-  std::int64_t moved = 0;    ///< steps at a rate above 0
-  std::int64_t skipped = 0;  ///< the last so many steps were skipped
-  std::vector<TrainStep> history = {};
+  AdamW optimizer = {};                        ///< with handles of the trained parameters
+  LifeWatch life = {};                         ///< trained tensors that have had no gradient yet
+  std::int64_t moved = 0;                      ///< steps at a rate above 0
+  std::int64_t skipped = 0;                    ///< the last so many steps were skipped
+  std::vector<TrainStep> history = {};         ///< all steps, those of earlier processes included
   std::vector<at::Generator> generators = {};  ///< of the caller
   std::vector<Tensor> drawn = {};              ///< their states after the last whole step
 

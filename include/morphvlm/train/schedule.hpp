@@ -12,29 +12,29 @@ namespace morphvlm {
 
 /// The peak rate after `warmup` steps of linear rise. HF equivalent: get_constant_schedule_with_warmup.
 struct Constant {
-  static constexpr std::string_view name = "constant";
-  std::int64_t warmup = 0;
+  static constexpr std::string_view name = "constant";  ///< in configs
+  std::int64_t warmup = 0;                              ///< steps from rate 0 to the peak; 0: none
 };
 
 /// Linear rise, `hold` of the remaining steps at the peak, then a line to zero. With hold = 0, HF's
 /// get_linear_schedule_with_warmup.
 struct LinearDecay {
-  static constexpr std::string_view name = "linear";
-  std::int64_t warmup = 0;
-  double hold = 0;  ///< fraction in [0, 1)
+  static constexpr std::string_view name = "linear";  ///< in configs
+  std::int64_t warmup = 0;                            ///< steps from rate 0 to the peak; 0: none
+  double hold = 0;                                    ///< fraction in [0, 1)
 };
 
 /// Linear rise, then half a cosine to zero. HF equivalent: get_cosine_schedule_with_warmup.
 struct Cosine {
-  static constexpr std::string_view name = "cosine";
-  std::int64_t warmup = 0;
+  static constexpr std::string_view name = "cosine";  ///< in configs
+  std::int64_t warmup = 0;                            ///< steps from rate 0 to the peak; 0: none
 };
 
 /// Linear rise, then a geometric fall that would reach `final` times the peak one step after the last.
 struct Exponential {
-  static constexpr std::string_view name = "exponential";
-  std::int64_t warmup = 0;
-  double final = 0.01;
+  static constexpr std::string_view name = "exponential";  ///< in configs
+  std::int64_t warmup = 0;                                 ///< steps from rate 0 to the peak; 0: none
+  double final = 0.01;                                     ///< above 0
 };
 
 /// Any of them.

@@ -20,15 +20,15 @@ class EventFile;
 
 /// How to train.
 struct TrainConfig {
-  std::int64_t steps = 600;     ///< optimizer steps
-  std::int64_t accumulate = 1;  ///< batches a step
-  double lr = 1e-4;
-  double weight_decay = 0;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double clip = 1.0;  ///< largest norm of all gradients together; 0: no limit
-  Schedule schedule = Constant{};
+  std::int64_t steps = 600;                  ///< optimizer steps
+  std::int64_t accumulate = 1;               ///< batches a step
+  double lr = 1e-4;                          ///< peak rate, which `schedule` scales
+  double weight_decay = 0;                   ///< AdamWConfig::weight_decay
+  double beta1 = 0.9;                        ///< AdamWConfig::beta1
+  double beta2 = 0.999;                      ///< AdamWConfig::beta2
+  double eps = 1e-8;                         ///< AdamWConfig::eps
+  double clip = 1.0;                         ///< largest norm of all gradients together; 0: no limit
+  Schedule schedule = Constant{};            ///< of the rate over `steps`
   std::vector<ParameterRule> rules = {};     ///< other rates and decays for some parameters
   std::vector<std::string> allow_dead = {};  ///< patterns of parameters that may have no gradient
   /// So many steps in a row may be skipped because their loss or gradient is not finite; one more ends the
@@ -55,8 +55,8 @@ struct TrainLog {
 struct TrainCheckpoints {
   std::filesystem::path folder = {};  ///< empty: none are kept
   std::int64_t every = 100;           ///< steps from one to the next
-  KeepCheckpoints keep = {};
-  bool resume = false;  ///< go on from the newest whole one, or begin where there is none
+  KeepCheckpoints keep = {};          ///< which stay when a new one comes
+  bool resume = false;                ///< go on from the newest whole one, or begin where there is none
   /// How good the model is now, the lower the better; empty: the mean loss since the last checkpoint. Of
   /// several processes all call it, and rank 0's answer counts.
   std::function<double()> score = {};
