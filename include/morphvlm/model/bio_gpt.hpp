@@ -24,21 +24,25 @@ namespace morphvlm {
 /// Sizes of a BioGPT, by HF's names. Defaults: BioGPT-Large. Its config.json says layer_norm_eps 1e-12, which
 /// HF's model ignores; so does this one (1e-5).
 struct BioGptConfig {
-  std::int64_t vocab_size = 57717;
-  std::int64_t hidden_size = 1600;
-  std::int64_t num_hidden_layers = 48;
-  std::int64_t num_attention_heads = 25;
-  std::int64_t intermediate_size = 6400;
-  std::int64_t max_position_embeddings = 2048;
-  bool scale_embedding = true;  ///< by sqrt(hidden_size)
+  std::int64_t vocab_size = 57717;              ///< rows of the embedding
+  std::int64_t hidden_size = 1600;              ///< width of a token
+  std::int64_t num_hidden_layers = 48;          ///< decoder layers
+  std::int64_t num_attention_heads = 25;        ///< divides hidden_size
+  std::int64_t intermediate_size = 6400;        ///< width inside of the feed-forward
+  std::int64_t max_position_embeddings = 2048;  ///< longest text; positions are learned
+  bool scale_embedding = true;                  ///< by sqrt(hidden_size)
 };
 
 /// HF equivalent: `BioGptAttention`.
 template <AdapterPolicy P>
 struct BioGptAttention {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, SelfAttn>>;
-  Proj k_proj = {}, v_proj = {}, q_proj = {}, out_proj = {};
-  std::int64_t heads = 0;
+  Proj k_proj = {};        ///< [dim, dim], with bias
+  Proj v_proj = {};        ///< [dim, dim], with bias
+  Proj q_proj = {};        ///< [dim, dim], with bias
+  Proj out_proj = {};      ///< [dim, dim], with bias
+  std::int64_t heads = 0;  ///< that the width is split into
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -50,11 +54,13 @@ struct BioGptAttention {
 /// HF equivalent: `BioGptDecoderLayer`; exact GELU.
 template <AdapterPolicy P>
 struct BioGptLayer {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, Mlp>>;
-  BioGptAttention<P> self_attn = {};
-  LayerNorm self_attn_layer_norm = {};
-  Proj fc1 = {}, fc2 = {};
-  LayerNorm final_layer_norm = {};
+  BioGptAttention<P> self_attn = {};    ///< over the text so far
+  LayerNorm self_attn_layer_norm = {};  ///< before the attention
+  Proj fc1 = {};                        ///< [intermediate_size, dim], with bias
+  Proj fc2 = {};                        ///< [dim, intermediate_size], with bias
+  LayerNorm final_layer_norm = {};      ///< before the feed-forward
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -62,6 +68,7 @@ struct BioGptLayer {
     return y.add(fc2(at::gelu(fc1(final_layer_norm(y)))));
   }
 
+  /// Random parameters of these sizes.
   static BioGptLayer init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto d = c.hidden_size;
     const auto attention = [&] { return BioGptAttention<P>::Proj::init(d, d, true, init, adapter); };
@@ -80,18 +87,19 @@ struct BioGptLayer {
 /// Everything there is: the head is tied to the embedding.
 template <AdapterPolicy P>
 struct BioGptTrunk {
-  Embedding embed_tokens = {};
-  Embedding embed_positions = {};  ///< [2 + max_position_embeddings, dim]: position p is row p + 2
-  std::vector<BioGptLayer<P>> layers = {};
-  LayerNorm layer_norm = {};
+  Embedding embed_tokens = {};              ///< [vocab_size, dim]; the head too
+  Embedding embed_positions = {};           ///< [2 + max_position_embeddings, dim]: position p is row p + 2
+  std::vector<BioGptLayer<P>> layers = {};  ///< in order
+  LayerNorm layer_norm = {};                ///< after the last layer
 };
 
 /// HF equivalent: `BioGptForCausalLM`.
 template <AdapterPolicy P>
 struct BioGpt {
+  /// Rows of the position table that HF leaves unused at its beginning.
   static constexpr std::int64_t position_offset = 2;
-  BioGptTrunk<P> biogpt = {};
-  BioGptConfig config = {};
+  BioGptTrunk<P> biogpt = {};  ///< all but the head
+  BioGptConfig config = {};    ///< its sizes
 
   /// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
   /// cache and new tokens and may be undefined. Padding stands at -1, as in HF's model. Error: more positions
@@ -136,6 +144,7 @@ struct BioGpt {
   /// The tables with a row for each token.
   std::vector<Tensor*> token_tables() { return {&biogpt.embed_tokens.weight}; }
 
+  /// Random parameters of these sizes.
   static BioGpt init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0,
            "BioGPT: ", c.num_attention_heads, " heads do not divide width ", c.hidden_size);
@@ -152,12 +161,16 @@ struct BioGpt {
 
 /// BioGPT as a language model.
 struct BioGPT {
+  /// The sizes.
   using Config = BioGptConfig;
+  /// The parameters, adapted as P says.
   template <AdapterPolicy P>
   using Module = BioGpt<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "biogpt.layers";
+  /// Width of a token.
   static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  /// Decoder layers.
   static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
 };
 

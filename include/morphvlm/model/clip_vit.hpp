@@ -28,25 +28,26 @@ namespace morphvlm {
 /// OpenFlamingo was trained on those; later versions return them after it.
 enum class VitTokens { before_ln_post, after_ln_post };
 
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<VitTokens, std::string_view>, 2> enum_names<VitTokens>{
     {{VitTokens::before_ln_post, "before_ln_post"}, {VitTokens::after_ln_post, "after_ln_post"}}};
 
 /// Sizes of a ClipViT.
 struct ClipVitConfig {
-  std::int64_t image_size = 224;
-  std::int64_t patch_size = 14;
-  std::int64_t hidden_size = 1024;
-  std::int64_t num_hidden_layers = 24;
-  std::int64_t num_attention_heads = 16;
-  std::int64_t intermediate_size = 4096;
-  std::int64_t projection_dim = 768;  ///< of `proj`, which OpenFlamingo loads and never uses; 0: none
-  Activation hidden_act = Activation::quick_gelu;
-  double layer_norm_eps = 1e-5;
-  VitTokens tokens = VitTokens::before_ln_post;
-  bool class_token = true;  ///< SigLIP has none
-  bool pre_norm = true;     ///< `ln_pre`; neither SigLIP nor DINOv2 has it
-  bool conv_bias = false;   ///< of the patch convolution; SigLIP and DINOv2 have it
+  std::int64_t image_size = 224;          ///< side of the square picture, in pixels
+  std::int64_t patch_size = 14;           ///< side of a patch, which divides image_size
+  std::int64_t hidden_size = 1024;        ///< width of a token (open_clip: width)
+  std::int64_t num_hidden_layers = 24;    ///< blocks (open_clip: layers)
+  std::int64_t num_attention_heads = 16;  ///< divides hidden_size
+  std::int64_t intermediate_size = 4096;  ///< width inside of the feed-forward
+  std::int64_t projection_dim = 768;      ///< of `proj`, which OpenFlamingo loads and never uses; 0: none
+  Activation hidden_act = Activation::quick_gelu;  ///< CLIP by OpenAI: quick_gelu; most others: gelu
+  double layer_norm_eps = 1e-5;                    ///< of every LayerNorm
+  VitTokens tokens = VitTokens::before_ln_post;    ///< what the language model gets to see
+  bool class_token = true;                         ///< SigLIP has none
+  bool pre_norm = true;                            ///< `ln_pre`; neither SigLIP nor DINOv2 has it
+  bool conv_bias = false;                          ///< of the patch convolution; SigLIP and DINOv2 have it
   std::optional<double> layer_scale_value =
       {};  ///< what LayerScale starts from (DINOv2); none: no LayerScale
 
@@ -58,8 +59,8 @@ struct ClipVitConfig {
 struct VitAttention {
   Tensor in_proj_weight = {};  ///< [3 dim, dim]: q, k, v
   Tensor in_proj_bias = {};    ///< [3 dim]
-  Linear<> out_proj = {};
-  std::int64_t heads = 0;
+  Linear<> out_proj = {};      ///< [dim, dim], with bias
+  std::int64_t heads = 0;      ///< that the width is split into
 
   /// [n, tokens, dim] -> the same
   Tensor operator()(const Tensor& x) const {
@@ -77,6 +78,7 @@ struct LayerScale {
   /// [..., dim] -> the same
   Tensor operator()(const Tensor& x) const { return gamma.defined() ? x.mul(gamma.to(x.scalar_type())) : x; }
 
+  /// All factors are `value`; none: no factors.
   static LayerScale init(std::int64_t dim, std::optional<double> value, const Init& init) {
     return {.gamma = value ? at::full({dim}, *value, init.options) : Tensor{}};
   }
@@ -84,12 +86,12 @@ struct LayerScale {
 
 /// open_clip equivalent: `ResidualAttentionBlock`.
 struct VitBlock {
-  LayerNorm ln_1 = {};
-  VitAttention attn = {};
-  LayerScale ls_1 = {};
-  LayerNorm ln_2 = {};
-  GeluMlp mlp = {};
-  LayerScale ls_2 = {};
+  LayerNorm ln_1 = {};     ///< before the attention
+  VitAttention attn = {};  ///< over all tokens
+  LayerScale ls_1 = {};    ///< of the attention, before it is added
+  LayerNorm ln_2 = {};     ///< before the feed-forward
+  GeluMlp mlp = {};        ///< dim -> intermediate_size -> dim
+  LayerScale ls_2 = {};    ///< of the feed-forward, before it is added
 
   /// [n, tokens, dim] -> the same
   Tensor operator()(const Tensor& x) const {
@@ -97,6 +99,7 @@ struct VitBlock {
     return y.add(ls_2(mlp(ln_2(y))));
   }
 
+  /// Random parameters of these sizes.
   static VitBlock init(const ClipVitConfig& c, const Init& init) {
     const auto d = c.hidden_size;
     const auto in_proj = Linear<>::init(d, 3 * d, true, init);
@@ -114,24 +117,25 @@ struct VitBlock {
 
 /// The stack of blocks, a level of its own because the checkpoint's keys have it.
 struct VitTransformer {
-  std::vector<VitBlock> resblocks = {};
+  std::vector<VitBlock> resblocks = {};  ///< in order
 };
 
 /// The module behind ClipViT.
 struct ClipVitModule {
+  /// The patches' convolution, as the checkpoint stores it.
   struct Conv {
     Tensor weight = {};  ///< [dim, 3, patch, patch]
     Tensor bias = {};    ///< [dim], or undefined
   };
-  Tensor class_embedding = {};       ///< [dim], or undefined: patches alone
-  Tensor positional_embedding = {};  ///< [1 + patches, dim], or [patches, dim]
-  Tensor proj = {};                  ///< [dim, projection_dim], not used by the VLM
-  Conv conv1 = {};
-  LayerNorm ln_pre = {};  ///< without weight where the variant has none
-  VitTransformer transformer = {};
-  LayerNorm ln_post = {};
-  std::int64_t patch_size = 0;
-  VitTokens tokens = VitTokens::before_ln_post;
+  Tensor class_embedding = {};                   ///< [dim], or undefined: patches alone
+  Tensor positional_embedding = {};              ///< [1 + patches, dim], or [patches, dim]
+  Tensor proj = {};                              ///< [dim, projection_dim], not used by the VLM
+  Conv conv1 = {};                               ///< patches to tokens, patch_size pixels a step
+  LayerNorm ln_pre = {};                         ///< without weight where the variant has none
+  VitTransformer transformer = {};               ///< the blocks
+  LayerNorm ln_post = {};                        ///< of the tokens after the last block
+  std::int64_t patch_size = 0;                   ///< side of a patch, in pixels
+  VitTokens tokens = VitTokens::before_ln_post;  ///< whether ln_post is applied to them
 
   /// pixels [n, 3, S, S] -> patch tokens [n, patches, dim]; the class token is dropped.
   Tensor operator()(const Tensor& pixels) const {
@@ -171,6 +175,7 @@ struct ClipVitModule {
   /// 1 or 0.
   std::int64_t class_tokens() const { return class_embedding.defined() ? 1 : 0; }
 
+  /// Random parameters of these sizes.
   static ClipVitModule init(const ClipVitConfig& c, const Init& init) {
     expect(c.patch_size > 0 && c.image_size % c.patch_size == 0, "ClipViT: patch size ", c.patch_size,
            " does not divide image size ", c.image_size);
@@ -197,8 +202,11 @@ struct ClipVitModule {
 
 /// CLIP ViT as a vision tower.
 struct ClipViT {
+  /// The sizes.
   using Config = ClipVitConfig;
+  /// The parameters.
   using Module = ClipVitModule;
+  /// Width of a vision token.
   static std::int64_t feature_dim(const Config& c) { return c.hidden_size; }
 };
 

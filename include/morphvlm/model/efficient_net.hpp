@@ -22,14 +22,15 @@ namespace morphvlm {
 
 /// The network's sizes are its name; only the picture's may vary.
 struct EfficientNetConfig {
-  std::int64_t image_size = 224;
+  std::int64_t image_size = 224;  ///< side of the square picture, in pixels
 };
 
 /// A convolution without bias whose output is its input's size divided by the stride, rounded up:
 /// TensorFlow's "SAME", which pads the right and the bottom by one more where the padding is odd.
 struct SameConv {
-  Tensor weight = {};  ///< [out, in / groups, k, k]
-  std::int64_t stride = 1, groups = 1;
+  Tensor weight = {};       ///< [out, in / groups, k, k]
+  std::int64_t stride = 1;  ///< pixels from one place to the next
+  std::int64_t groups = 1;  ///< into which channels are split; as many as channels: each for itself
 
   /// [n, in, height, width] -> [n, out, ceil(height / stride), ceil(width / stride)]
   Tensor operator()(const Tensor& x) const {
@@ -77,12 +78,12 @@ inline constexpr std::int64_t kEfficientNetStem = 32, kEfficientNetFeatures = 12
 
 /// Reference: `MBConvBlock`: expand, filter each channel, project; plus the input where shapes allow.
 struct InvertedResidual {
-  SameConv expand_conv = {};  ///< without weight where nothing is expanded, as is bn0
-  BatchNorm bn0 = {};
-  SameConv depthwise_conv = {};
-  BatchNorm bn1 = {};
-  SameConv project_conv = {};
-  BatchNorm bn2 = {};
+  SameConv expand_conv = {};     ///< without weight where nothing is expanded, as is bn0
+  BatchNorm bn0 = {};            ///< after the convolution before it
+  SameConv depthwise_conv = {};  ///< each channel for itself
+  BatchNorm bn1 = {};            ///< after the convolution before it
+  SameConv project_conv = {};    ///< to the block's output, 1 x 1
+  BatchNorm bn2 = {};            ///< after the convolution before it
 
   /// [n, in, height, width] -> [n, out, ceil(height / stride), ceil(width / stride)]
   Tensor operator()(const Tensor& x) const {
@@ -91,6 +92,7 @@ struct InvertedResidual {
     return y.sizes() == x.sizes() ? y.add(x) : y;
   }
 
+  /// Random parameters.
   static InvertedResidual init(std::int64_t in, const detail::EfficientNetStage& s, std::int64_t stride,
                                const Init& init) {
     const auto inner = in * s.expand;
@@ -108,11 +110,11 @@ struct InvertedResidual {
 
 /// The network without its classifier. Reference: `EfficientNet.extract_features`.
 struct EfficientNetModule {
-  SameConv conv_stem = {};
-  BatchNorm bn0 = {};
-  std::vector<InvertedResidual> blocks = {};
-  SameConv conv_head = {};
-  BatchNorm bn1 = {};
+  SameConv conv_stem = {};                    ///< 3 x 3, two pixels a step
+  BatchNorm bn0 = {};                         ///< after the convolution before it
+  std::vector<InvertedResidual> blocks = {};  ///< of all stages, in order
+  SameConv conv_head = {};                    ///< to 1280 channels, 1 x 1
+  BatchNorm bn1 = {};                         ///< after the convolution before it
 
   /// pixels [n, 3, height, width] -> [n, tokens, 1280], one token for each 32 x 32 pixels: 49 at 224.
   Tensor operator()(const Tensor& pixels) const {
@@ -123,6 +125,7 @@ struct EfficientNetModule {
     return detail::relu6(bn1(conv_head(x))).flatten(2).transpose(1, 2);
   }
 
+  /// Random parameters.
   static EfficientNetModule init(const EfficientNetConfig&, const Init& init) {
     const auto norm = [&](std::int64_t channels) {
       return BatchNorm::init(channels, init, detail::kEfficientNetEps);
@@ -143,8 +146,11 @@ struct EfficientNetModule {
 
 /// EfficientNet-Lite0 as a vision tower.
 struct EfficientNetLite0 {
+  /// The sizes.
   using Config = EfficientNetConfig;
+  /// The parameters.
   using Module = EfficientNetModule;
+  /// Width of a vision token.
   static std::int64_t feature_dim(const Config&) { return detail::kEfficientNetFeatures; }
 };
 

@@ -18,18 +18,19 @@ namespace morphvlm {
 /// a gradient, which the trainer reports as an error.
 enum class GatePolicy { loaded, trainable, frozen };
 
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<GatePolicy, std::string_view>, 3> enum_names<GatePolicy>{
     {{GatePolicy::loaded, "loaded"}, {GatePolicy::trainable, "trainable"}, {GatePolicy::frozen, "frozen"}}};
 
 /// Sizes and placement of the blocks; the defaults are OpenFlamingo's.
 struct GatedCrossAttentionConfig {
-  std::int64_t every = 4;  ///< a block before decoder layer i iff (i + 1) % every == 0
-  std::int64_t heads = 8;
-  std::int64_t head_dim = 64;
-  std::int64_t ff_mult = 4;
-  GatePolicy gates = GatePolicy::loaded;
-  double gate_value = 0;  ///< before tanh
+  std::int64_t every = 4;                 ///< a block before decoder layer i iff (i + 1) % every == 0
+  std::int64_t heads = 8;                 ///< of the cross-attention
+  std::int64_t head_dim = 64;             ///< width of a head
+  std::int64_t ff_mult = 4;               ///< width inside of the feed-forward, in widths of the text
+  GatePolicy gates = GatePolicy::loaded;  ///< what they start from, and whether they are trained
+  double gate_value = 0;                  ///< before tanh
 };
 
 namespace detail {
@@ -40,10 +41,10 @@ inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(va
 /// `helpers.GatedCrossAttentionBlock`. The feed-forward applies to tokens without media as well.
 template <AdapterPolicy P = NoAdapter>
 struct GatedCrossAttention {
-  MaskedCrossAttention<P> attn = {};
-  Tensor attn_gate = {};  ///< [1]
-  NormedFeedForward<On<P, CrossMlp>> ff = {};
-  Tensor ff_gate = {};  ///< [1]
+  MaskedCrossAttention<P> attn = {};           ///< of text over media (attn)
+  Tensor attn_gate = {};                       ///< [1]
+  NormedFeedForward<On<P, CrossMlp>> ff = {};  ///< of the text (ff)
+  Tensor ff_gate = {};                         ///< [1]
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
@@ -53,6 +54,7 @@ struct GatedCrossAttention {
   /// The block for tokens that have no media: only the feed-forward acts.
   Tensor feed_forward(const Tensor& x) const { return x.add(ff(x).mul(detail::gate(ff_gate, x))); }
 
+  /// Random parameters for text of width `dim` and media of width `media_dim`; gates as the policy says.
   static GatedCrossAttention init(std::int64_t dim, std::int64_t media_dim,
                                   const GatedCrossAttentionConfig& c, const Init& init,
                                   const typename P::Config& adapter = {}) {

@@ -21,17 +21,17 @@ namespace morphvlm {
 
 /// Sizes of a GPT-NeoX, by HF's names. Defaults: RedPajama-INCITE-3B.
 struct GptNeoXConfig {
-  std::int64_t vocab_size = 50432;
-  std::int64_t hidden_size = 2560;
-  std::int64_t num_hidden_layers = 32;
-  std::int64_t num_attention_heads = 32;
-  std::int64_t intermediate_size = 10240;
-  std::int64_t max_position_embeddings = 2048;
-  double rotary_pct = 1.0;  ///< share of a head's dimensions that is rotated
-  double rotary_emb_base = 10000;
-  double layer_norm_eps = 1e-5;
-  bool use_parallel_residual = false;  ///< attention and feed-forward read the same x
-  bool tie_word_embeddings = false;
+  std::int64_t vocab_size = 50432;              ///< rows of the embedding
+  std::int64_t hidden_size = 2560;              ///< width of a token
+  std::int64_t num_hidden_layers = 32;          ///< decoder layers
+  std::int64_t num_attention_heads = 32;        ///< divides hidden_size
+  std::int64_t intermediate_size = 10240;       ///< width inside of the feed-forward
+  std::int64_t max_position_embeddings = 2048;  ///< longest text it was trained for
+  double rotary_pct = 1.0;                      ///< share of a head's dimensions that is rotated
+  double rotary_emb_base = 10000;               ///< of the rotary positions' wavelengths
+  double layer_norm_eps = 1e-5;                 ///< of every LayerNorm
+  bool use_parallel_residual = false;           ///< attention and feed-forward read the same x
+  bool tie_word_embeddings = false;             ///< the embedding is the head too
 
   /// Rotated dimensions of a head.
   std::int64_t rotary_dim() const {
@@ -42,10 +42,11 @@ struct GptNeoXConfig {
 /// HF equivalent: `GPTNeoXAttention`; q, k, v of one head lie together in the fused projection.
 template <AdapterPolicy P>
 struct GptNeoXAttention {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, SelfAttn>>;
-  Proj query_key_value = {};
-  Proj dense = {};
-  std::int64_t heads = 0;
+  Proj query_key_value = {};  ///< [3 dim, dim], with bias; head by head
+  Proj dense = {};            ///< [dim, dim], with bias
+  std::int64_t heads = 0;     ///< that the width is split into
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -58,8 +59,10 @@ struct GptNeoXAttention {
 /// HF equivalent: `GPTNeoXMLP`, exact GELU.
 template <AdapterPolicy P>
 struct GptNeoXMlp {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, Mlp>>;
-  Proj dense_h_to_4h = {}, dense_4h_to_h = {};
+  Proj dense_h_to_4h = {};  ///< [intermediate_size, dim], with bias
+  Proj dense_4h_to_h = {};  ///< [dim, intermediate_size], with bias
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const { return dense_4h_to_h(at::gelu(dense_h_to_4h(x))); }
@@ -68,10 +71,11 @@ struct GptNeoXMlp {
 /// HF equivalent: `GPTNeoXLayer`.
 template <AdapterPolicy P>
 struct GptNeoXLayer {
-  LayerNorm input_layernorm = {}, post_attention_layernorm = {};
-  GptNeoXAttention<P> attention = {};
-  GptNeoXMlp<P> mlp = {};
-  bool parallel = false;
+  LayerNorm input_layernorm = {};           ///< before the attention
+  LayerNorm post_attention_layernorm = {};  ///< before the feed-forward
+  GptNeoXAttention<P> attention = {};       ///< over the text so far
+  GptNeoXMlp<P> mlp = {};                   ///< dim -> intermediate_size -> dim
+  bool parallel = false;                    ///< use_parallel_residual
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -79,6 +83,7 @@ struct GptNeoXLayer {
     return y.add(mlp(post_attention_layernorm(parallel ? x : y)));
   }
 
+  /// Random parameters of these sizes.
   static GptNeoXLayer init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto d = c.hidden_size;
     using Attention = typename GptNeoXAttention<P>::Proj;
@@ -97,17 +102,17 @@ struct GptNeoXLayer {
 /// Everything below the head, a level of its own because the checkpoint's keys have it.
 template <AdapterPolicy P>
 struct GptNeoXTrunk {
-  Embedding embed_in = {};
-  std::vector<GptNeoXLayer<P>> layers = {};
-  LayerNorm final_layer_norm = {};
+  Embedding embed_in = {};                   ///< [vocab_size, dim]
+  std::vector<GptNeoXLayer<P>> layers = {};  ///< in order
+  LayerNorm final_layer_norm = {};           ///< after the last layer
 };
 
 /// HF equivalent: `GPTNeoXForCausalLM`.
 template <AdapterPolicy P>
 struct GptNeoX {
-  GptNeoXTrunk<P> gpt_neox = {};
-  Linear<> embed_out = {};  ///< no weight where the head is tied to the embedding
-  GptNeoXConfig config = {};
+  GptNeoXTrunk<P> gpt_neox = {};  ///< all but the head
+  Linear<> embed_out = {};        ///< no weight where the head is tied to the embedding
+  GptNeoXConfig config = {};      ///< its sizes
 
   /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
   /// `attention_mask` covers cache and new tokens and may be undefined.
@@ -151,6 +156,7 @@ struct GptNeoX {
     return {&gpt_neox.embed_in.weight, &embed_out.weight};
   }
 
+  /// Random parameters of these sizes.
   static GptNeoX init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0 && c.rotary_dim() % 2 == 0,
            "GPT-NeoX: ", c.num_attention_heads, " heads over width ", c.hidden_size, ", ", c.rotary_dim(),
@@ -167,12 +173,16 @@ struct GptNeoX {
 
 /// GPT-NeoX as a language model.
 struct GPTNeoX {
+  /// The sizes.
   using Config = GptNeoXConfig;
+  /// The parameters, adapted as P says.
   template <AdapterPolicy P>
   using Module = GptNeoX<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "gpt_neox.layers";
+  /// Width of a token.
   static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  /// Decoder layers.
   static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
 };
 

@@ -22,25 +22,27 @@ namespace morphvlm {
 
 /// Sizes of an MPT, by MosaicML's names. Defaults: MPT-1B-RedPajama-200b.
 struct MptConfig {
-  std::int64_t vocab_size = 50432;
-  std::int64_t d_model = 2048;
-  std::int64_t n_layers = 24;
-  std::int64_t n_heads = 16;
-  std::int64_t mlp_ratio = 4;
-  std::int64_t max_seq_len = 2048;
-  bool attn_qk_ln = true;  ///< LayerNorm over all of q and of k, before the heads are split
-  double alibi_bias_max = 8;
-  double layer_norm_epsilon = 1e-5;
+  std::int64_t vocab_size = 50432;   ///< rows of the embedding
+  std::int64_t d_model = 2048;       ///< width of a token
+  std::int64_t n_layers = 24;        ///< blocks
+  std::int64_t n_heads = 16;         ///< divides d_model
+  std::int64_t mlp_ratio = 4;        ///< width inside of the feed-forward, in d_model
+  std::int64_t max_seq_len = 2048;   ///< longest text it was trained for
+  bool attn_qk_ln = true;            ///< LayerNorm over all of q and of k, before the heads are split
+  double alibi_bias_max = 8;         ///< head i's slope is 2^(-alibi_bias_max * i / n_heads)
+  double layer_norm_epsilon = 1e-5;  ///< of every LayerNorm
 };
 
 /// Self-attention with one fused projection: q, k, v.
 template <AdapterPolicy P>
 struct MptAttention {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, SelfAttn>>;
-  Proj Wqkv = {};
-  Proj out_proj = {};
-  LayerNorm q_ln = {}, k_ln = {};  ///< without weight: no normalisation
-  std::int64_t heads = 0;
+  Proj Wqkv = {};          ///< [3 d_model, d_model], no bias
+  Proj out_proj = {};      ///< [d_model, d_model], no bias
+  LayerNorm q_ln = {};     ///< without weight: no normalisation
+  LayerNorm k_ln = {};     ///< the same, of the keys
+  std::int64_t heads = 0;  ///< that the width is split into
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -52,6 +54,7 @@ struct MptAttention {
                                   context, cache));
   }
 
+  /// Random parameters of these sizes.
   static MptAttention init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto norm = [&] {
       return c.attn_qk_ln ? LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false) : LayerNorm{};
@@ -67,12 +70,15 @@ struct MptAttention {
 /// mlp_down(gelu(mlp_up(x))).
 template <AdapterPolicy P>
 struct MptMlp {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, Mlp>>;
-  Proj mlp_up = {}, mlp_down = {};
+  Proj mlp_up = {};    ///< [mlp_ratio * d_model, d_model], no bias
+  Proj mlp_down = {};  ///< [d_model, mlp_ratio * d_model], no bias
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const { return mlp_down(at::gelu(mlp_up(x))); }
 
+  /// Random parameters of these sizes.
   static MptMlp init(std::int64_t dim, std::int64_t ratio, const Init& init,
                      const typename P::Config& adapter) {
     return {.mlp_up = Proj::init(dim, ratio * dim, false, init, adapter),
@@ -83,10 +89,10 @@ struct MptMlp {
 /// HF equivalent: `MptBlock`.
 template <AdapterPolicy P>
 struct MptBlock {
-  LayerNorm ln_1 = {};
-  MptAttention<P> attn = {};
-  LayerNorm ln_2 = {};
-  MptMlp<P> mlp = {};
+  LayerNorm ln_1 = {};        ///< before the attention; no bias
+  MptAttention<P> attn = {};  ///< over the text so far
+  LayerNorm ln_2 = {};        ///< before the feed-forward; no bias
+  MptMlp<P> mlp = {};         ///< d_model -> mlp_ratio * d_model -> d_model
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -94,6 +100,7 @@ struct MptBlock {
     return y.add(mlp(ln_2(y)));
   }
 
+  /// Random parameters of these sizes.
   static MptBlock init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
     return {.ln_1 = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false),
             .attn = MptAttention<P>::init(c, init, adapter),
@@ -105,16 +112,16 @@ struct MptBlock {
 /// Everything there is: the head is tied to the embedding.
 template <AdapterPolicy P>
 struct MptTransformer {
-  Embedding wte = {};
-  std::vector<MptBlock<P>> blocks = {};
-  LayerNorm ln_f = {};
+  Embedding wte = {};                    ///< [vocab_size, d_model]; the head too
+  std::vector<MptBlock<P>> blocks = {};  ///< in order
+  LayerNorm ln_f = {};                   ///< after the last block; no bias
 };
 
 /// HF equivalent: `MptForCausalLM`, plus the normalisation of q and k that it lacks.
 template <AdapterPolicy P>
 struct Mpt {
-  MptTransformer<P> transformer = {};
-  MptConfig config = {};
+  MptTransformer<P> transformer = {};  ///< all there is
+  MptConfig config = {};               ///< its sizes
 
   /// The biased mask for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
   /// cache and new tokens and may be undefined.
@@ -151,6 +158,7 @@ struct Mpt {
   /// The tables with a row for each token.
   std::vector<Tensor*> token_tables() { return {&transformer.wte.weight}; }
 
+  /// Random parameters of these sizes.
   static Mpt init(const MptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.n_heads > 0 && c.d_model % c.n_heads == 0, "MPT: ", c.n_heads, " heads do not divide width ",
            c.d_model);
@@ -165,12 +173,16 @@ struct Mpt {
 
 /// MPT as a language model.
 struct MPT {
+  /// The sizes.
   using Config = MptConfig;
+  /// The parameters, adapted as P says.
   template <AdapterPolicy P>
   using Module = Mpt<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "transformer.blocks";
+  /// Width of a token.
   static std::int64_t hidden_dim(const Config& c) { return c.d_model; }
+  /// Blocks.
   static std::int64_t layer_count(const Config& c) { return c.n_layers; }
 };
 

@@ -20,17 +20,17 @@ namespace morphvlm {
 
 /// Sizes of a LLaMA-architecture model, by HF's names. Defaults: OpenLLaMA-3B.
 struct LlamaConfig {
-  std::int64_t vocab_size = 32000;
-  std::int64_t hidden_size = 3200;
-  std::int64_t intermediate_size = 8640;
-  std::int64_t num_hidden_layers = 26;
-  std::int64_t num_attention_heads = 32;
+  std::int64_t vocab_size = 32000;                       ///< rows of the embedding
+  std::int64_t hidden_size = 3200;                       ///< width of a token
+  std::int64_t intermediate_size = 8640;                 ///< width inside of the feed-forward
+  std::int64_t num_hidden_layers = 26;                   ///< decoder layers
+  std::int64_t num_attention_heads = 32;                 ///< of the queries
   std::optional<std::int64_t> num_key_value_heads = {};  ///< default: as many as query heads
   std::optional<std::int64_t> head_dim = {};             ///< default: hidden_size / num_attention_heads
-  std::int64_t max_position_embeddings = 2048;
-  double rms_norm_eps = 1e-6;
-  double rope_theta = 10000;
-  bool tie_word_embeddings = false;
+  std::int64_t max_position_embeddings = 2048;           ///< longest text it was trained for
+  double rms_norm_eps = 1e-6;                            ///< of every RMSNorm
+  double rope_theta = 10000;                             ///< of the rotary positions' wavelengths
+  bool tie_word_embeddings = false;                      ///< the embedding is the head too
 
   /// The attention's sizes with the defaults filled in.
   SelfAttentionConfig attention() const {
@@ -44,9 +44,10 @@ struct LlamaConfig {
 /// HF equivalent: `LlamaDecoderLayer`.
 template <AdapterPolicy P>
 struct LlamaLayer {
-  SelfAttention<P> self_attn = {};
-  SwiGlu<P> mlp = {};
-  RMSNorm input_layernorm = {}, post_attention_layernorm = {};
+  SelfAttention<P> self_attn = {};        ///< over the text so far
+  SwiGlu<P> mlp = {};                     ///< dim -> intermediate_size -> dim
+  RMSNorm input_layernorm = {};           ///< before the attention
+  RMSNorm post_attention_layernorm = {};  ///< before the feed-forward
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -54,6 +55,7 @@ struct LlamaLayer {
     return y.add(mlp(post_attention_layernorm(y)));
   }
 
+  /// Random parameters of these sizes.
   static LlamaLayer init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter) {
     return {.self_attn = SelfAttention<P>::init(c.attention(), init, adapter),
             .mlp = SwiGlu<P>::init(c.hidden_size, c.intermediate_size, init, adapter),
@@ -65,17 +67,17 @@ struct LlamaLayer {
 /// Everything below the head, a level of its own because the checkpoint's keys have it.
 template <AdapterPolicy P>
 struct LlamaTrunk {
-  Embedding embed_tokens = {};
-  std::vector<LlamaLayer<P>> layers = {};
-  RMSNorm norm = {};
+  Embedding embed_tokens = {};             ///< [vocab_size, dim]
+  std::vector<LlamaLayer<P>> layers = {};  ///< in order
+  RMSNorm norm = {};                       ///< after the last layer
 };
 
 /// HF equivalent: `LlamaForCausalLM`.
 template <AdapterPolicy P>
 struct Llama {
-  LlamaTrunk<P> model = {};
-  Linear<> lm_head = {};  ///< no weight where the head is tied to the embedding
-  LlamaConfig config = {};
+  LlamaTrunk<P> model = {};  ///< all but the head
+  Linear<> lm_head = {};     ///< no weight where the head is tied to the embedding
+  LlamaConfig config = {};   ///< its sizes
 
   /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
   /// `attention_mask` covers cache and new tokens and may be undefined.
@@ -117,6 +119,7 @@ struct Llama {
     return {&model.embed_tokens.weight, &lm_head.weight};
   }
 
+  /// Random parameters of these sizes.
   static Llama init(const LlamaConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     Llama m{.model = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
                       .norm = RMSNorm::init(c.hidden_size, init, c.rms_norm_eps)},
@@ -130,12 +133,16 @@ struct Llama {
 
 /// LLaMA-architecture models as a language model.
 struct OpenLLaMA {
+  /// The sizes.
   using Config = LlamaConfig;
+  /// The parameters, adapted as P says.
   template <AdapterPolicy P>
   using Module = Llama<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "model.layers";
+  /// Width of a token.
   static std::int64_t hidden_dim(const Config& c) { return c.hidden_size; }
+  /// Decoder layers.
   static std::int64_t layer_count(const Config& c) { return c.num_hidden_layers; }
 };
 

@@ -15,18 +15,21 @@ namespace morphvlm {
 
 /// Sizes of a Perceiver; the defaults are OpenFlamingo's. The width is the vision tower's.
 struct PerceiverConfig {
-  std::int64_t depth = 6;
-  std::int64_t heads = 8;
-  std::int64_t head_dim = 64;
-  std::int64_t latents = 64;
-  std::int64_t ff_mult = 4;
+  std::int64_t depth = 6;      ///< layers
+  std::int64_t heads = 8;      ///< of the attention
+  std::int64_t head_dim = 64;  ///< width of a head
+  std::int64_t latents = 64;   ///< that a picture becomes
+  std::int64_t ff_mult = 4;    ///< width inside of the feed-forward, in widths of a token
 };
 
 /// open_flamingo equivalent: `helpers.PerceiverAttention`.
 struct PerceiverAttention {
-  LayerNorm norm_media = {}, norm_latents = {};
-  Linear<> to_q = {}, to_kv = {}, to_out = {};
-  std::int64_t heads = 0;
+  LayerNorm norm_media = {};    ///< of the tokens
+  LayerNorm norm_latents = {};  ///< of the latents
+  Linear<> to_q = {};           ///< [heads * head_dim, dim]
+  Linear<> to_kv = {};          ///< [2 * heads * head_dim, dim]: keys, then values
+  Linear<> to_out = {};         ///< [dim, heads * head_dim]
+  std::int64_t heads = 0;       ///< that projections are split into
 
   /// x [n, tokens, d], latents [n, l, d] -> [n, l, d]; latents attend to the tokens and to themselves.
   Tensor operator()(const Tensor& x, const Tensor& latents) const {
@@ -40,9 +43,10 @@ struct PerceiverAttention {
 
 /// Attention, then feed-forward, each with a residual.
 struct PerceiverLayer {
-  PerceiverAttention attn = {};
-  NormedFeedForward<> ff = {};
+  PerceiverAttention attn = {};  ///< of latents over tokens and latents
+  NormedFeedForward<> ff = {};   ///< of the latents
 
+  /// Random parameters for tokens of width `dim`.
   static PerceiverLayer init(std::int64_t dim, const PerceiverConfig& c, const Init& init) {
     const auto inner = c.heads * c.head_dim;
     return {.attn = {.norm_media = LayerNorm::init(dim, init),
@@ -58,9 +62,9 @@ struct PerceiverLayer {
 /// open_flamingo equivalent: `helpers.PerceiverResampler` without frame and media time embeddings, which
 /// OpenFlamingo leaves out too.
 struct PerceiverModule {
-  Tensor latents = {};  ///< [l, d]
-  std::vector<PerceiverLayer> layers = {};
-  LayerNorm norm = {};
+  Tensor latents = {};                      ///< [l, d]
+  std::vector<PerceiverLayer> layers = {};  ///< in order
+  LayerNorm norm = {};                      ///< of the latents after the last layer
 
   /// x [batch, media, tokens, d] -> [batch, media, l, d]
   Tensor operator()(const Tensor& x) const {
@@ -76,6 +80,7 @@ struct PerceiverModule {
     return norm(y).unflatten(0, {x.size(0), x.size(1)});
   }
 
+  /// Random parameters for tokens of width `dim`.
   static PerceiverModule init(std::int64_t dim, const PerceiverConfig& c, const Init& init) {
     PerceiverModule m{.latents = at::empty({c.latents, dim}, init.options).normal_(0, 1, init.generator),
                       .norm = LayerNorm::init(dim, init)};
@@ -86,7 +91,9 @@ struct PerceiverModule {
 
 /// The perceiver as a resampler.
 struct Perceiver {
+  /// The sizes.
   using Config = PerceiverConfig;
+  /// The parameters.
   using Module = PerceiverModule;
 };
 

@@ -71,6 +71,7 @@ inline Tensor head_logits(const Tensor& x, const Tensor& head, const Tensor& tok
 
 /// The hook of a plain language model: the layer's input goes in as it is.
 struct NoHook {
+  /// x as it is.
   const Tensor& operator()(std::int64_t, const Tensor& x) const { return x; }
 };
 

@@ -17,6 +17,7 @@ namespace morphvlm {
 /// approximation by tanh.
 enum class Activation { quick_gelu, gelu, gelu_tanh };
 
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<Activation, std::string_view>, 3> enum_names<Activation>{
     {{Activation::quick_gelu, "quick_gelu"},

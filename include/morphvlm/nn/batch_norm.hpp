@@ -16,9 +16,11 @@ namespace morphvlm {
 /// PyTorch equivalent: `nn.BatchNorm2d` in evaluation mode. The statistics are tensors of the checkpoint but
 /// no parameters: nothing here updates or trains them (see set_trainable_parts).
 struct BatchNorm {
-  Tensor weight = {}, bias = {};               ///< [channels]
-  Tensor running_mean = {}, running_var = {};  ///< [channels]
-  double eps = 1e-5;
+  Tensor weight = {};        ///< [channels]
+  Tensor bias = {};          ///< [channels]
+  Tensor running_mean = {};  ///< [channels]
+  Tensor running_var = {};   ///< [channels]
+  double eps = 1e-5;         ///< added to the variance
 
   /// [n, channels, height, width] -> the same
   Tensor operator()(const Tensor& x) const {

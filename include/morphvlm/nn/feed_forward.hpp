@@ -42,12 +42,16 @@ inline Tensor silu_times(const Tensor& gate, const Tensor& up) {
 /// down(silu(gate(x)) * up(x)), no biases (LLaMA). HF equivalent: `LlamaMLP`.
 template <AdapterPolicy P = NoAdapter>
 struct SwiGlu {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, Mlp>>;
-  Proj gate_proj = {}, up_proj = {}, down_proj = {};
+  Proj gate_proj = {};  ///< [hidden, dim]
+  Proj up_proj = {};    ///< [hidden, dim]
+  Proj down_proj = {};  ///< [dim, hidden]
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const { return down_proj(silu_times(gate_proj(x), up_proj(x))); }
 
+  /// Random parameters of these sizes.
   static SwiGlu init(std::int64_t dim, std::int64_t hidden, const Init& init,
                      const typename P::Config& adapter = {}) {
     return {.gate_proj = Proj::init(dim, hidden, false, init, adapter),
@@ -58,12 +62,14 @@ struct SwiGlu {
 
 /// c_proj(act(c_fc(x))), with biases (CLIP). open_clip equivalent: `ResidualAttentionBlock.mlp`.
 struct GeluMlp {
-  Linear<> c_fc = {}, c_proj = {};
-  Activation activation = Activation::quick_gelu;
+  Linear<> c_fc = {};                              ///< [hidden, dim], with bias
+  Linear<> c_proj = {};                            ///< [dim, hidden], with bias
+  Activation activation = Activation::quick_gelu;  ///< between the two
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const { return c_proj(activate(c_fc(x), activation)); }
 
+  /// Random parameters of these sizes.
   static GeluMlp init(std::int64_t dim, std::int64_t hidden, Activation activation, const Init& init) {
     return {.c_fc = Linear<>::init(dim, hidden, true, init),
             .c_proj = Linear<>::init(hidden, dim, true, init),
@@ -75,12 +81,14 @@ struct GeluMlp {
 /// whose ff.0, ff.1 and ff.3 are norm, fc_in and fc_out here.
 template <class Adapter = Plain>
 struct NormedFeedForward {
-  LayerNorm norm = {};
-  Linear<Adapter> fc_in = {}, fc_out = {};
+  LayerNorm norm = {};          ///< of the input
+  Linear<Adapter> fc_in = {};   ///< [mult * dim, dim]
+  Linear<Adapter> fc_out = {};  ///< [dim, mult * dim]
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const { return fc_out(at::gelu(fc_in(norm(x)))); }
 
+  /// Random parameters of these sizes.
   template <class AdapterConfig = NoAdapter::Config>
   static NormedFeedForward init(std::int64_t dim, std::int64_t mult, const Init& init,
                                 const AdapterConfig& adapter = {}) {

@@ -12,7 +12,8 @@ namespace morphvlm {
 
 /// One layer's keys and values, [batch, kv_heads, time, head_dim] each; undefined while empty.
 struct LayerCache {
-  Tensor k = {}, v = {};
+  Tensor k = {};  ///< [batch, kv_heads, time, head_dim], or undefined
+  Tensor v = {};  ///< the same
 
   /// Appends along time; gradients flow through.
   void append(const Tensor& new_k, const Tensor& new_v) {
@@ -23,7 +24,7 @@ struct LayerCache {
 
 /// All layers' caches. A cache made for the layers from n on leaves those below undefined.
 struct KvCache {
-  std::vector<LayerCache> layers = {};
+  std::vector<LayerCache> layers = {};  ///< in order; empty before the first token
 
   /// Positions held.
   std::int64_t length() const {

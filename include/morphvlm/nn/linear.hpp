@@ -17,9 +17,9 @@ namespace morphvlm {
 /// Parameters kept in another dtype than the activations (fp32 masters under bf16) are cast on use.
 template <class Adapter = Plain>
 struct Linear {
-  Tensor weight = {};  ///< [out, in]
-  Tensor bias = {};    ///< [out], or undefined
-  [[no_unique_address]] Adapter adapter = {};
+  Tensor weight = {};                          ///< [out, in]
+  Tensor bias = {};                            ///< [out], or undefined
+  [[no_unique_address]] Adapter adapter = {};  ///< added to the product; empty: none
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {

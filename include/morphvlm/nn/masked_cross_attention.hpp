@@ -30,16 +30,20 @@ inline MediaMask media_mask(const Tensor& text_time, std::int64_t media, std::in
 
 /// Keys and values of the media, which every decoding step of one block shares: [batch, heads, tokens, d].
 struct MediaKeyValues {
-  Tensor k = {}, v = {};
+  Tensor k = {};  ///< [batch, heads, media tokens, head_dim]
+  Tensor v = {};  ///< the same
 };
 
 /// open_flamingo equivalent: `helpers.MaskedCrossAttention`. No biases but the norm's.
 template <AdapterPolicy P = NoAdapter>
 struct MaskedCrossAttention {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, CrossAttn>>;
-  LayerNorm norm = {};
-  Proj to_q = {}, to_kv = {}, to_out = {};
-  std::int64_t heads = 0;
+  LayerNorm norm = {};     ///< of the text
+  Proj to_q = {};          ///< [heads * head_dim, dim]
+  Proj to_kv = {};         ///< [2 * heads * head_dim, media dim]: keys, then values
+  Proj to_out = {};        ///< [dim, heads * head_dim]
+  std::int64_t heads = 0;  ///< that projections are split into
 
   /// media [batch, tokens of all media, media dim] -> keys (first half of to_kv) and values.
   MediaKeyValues key_values(const Tensor& media) const {
@@ -54,6 +58,7 @@ struct MaskedCrossAttention {
     return to_out(out.masked_fill(mask.seen.logical_not(), 0));
   }
 
+  /// Random parameters for text of width `dim` and media of width `media_dim`.
   static MaskedCrossAttention init(std::int64_t dim, std::int64_t media_dim, std::int64_t heads,
                                    std::int64_t head_dim, const Init& init,
                                    const typename P::Config& adapter = {}) {

@@ -20,7 +20,7 @@ namespace morphvlm {
 struct LayerNorm {
   Tensor weight = {};  ///< [dim]
   Tensor bias = {};    ///< [dim], or undefined
-  double eps = 1e-5;
+  double eps = 1e-5;   ///< added to the variance
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
@@ -57,7 +57,7 @@ inline Tensor few_rows_rms_norm(const Tensor& x, const Tensor& weight, double ep
 /// x / sqrt(mean(x^2) + eps) * weight, the mean in fp32 also for 16-bit activations (as HF's LlamaRMSNorm).
 struct RMSNorm {
   Tensor weight = {};  ///< [dim]
-  double eps = 1e-6;
+  double eps = 1e-6;   ///< added to the mean of the squares
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {

@@ -56,9 +56,9 @@ struct PackedProduct : torch::autograd::Function<PackedProduct<F>> {
 /// y = x W^T + b with W in format F, plus the adapter's term. The weight gets no gradient, ever.
 template <WeightFormat F, class Adapter>
 struct Linear<Over<F, Adapter>> {
-  typename F::Packed weight = {};
-  Tensor bias = {};  ///< [out], or undefined
-  [[no_unique_address]] Adapter adapter = {};
+  typename F::Packed weight = {};              ///< W [out, in] in format F
+  Tensor bias = {};                            ///< [out], or undefined
+  [[no_unique_address]] Adapter adapter = {};  ///< added to the product; empty: none
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {

@@ -13,11 +13,11 @@ namespace morphvlm {
 
 /// Sizes of a SelfAttention.
 struct SelfAttentionConfig {
-  std::int64_t dim = 0;
-  std::int64_t heads = 0;
+  std::int64_t dim = 0;       ///< width of a token
+  std::int64_t heads = 0;     ///< of the queries
   std::int64_t kv_heads = 0;  ///< divides heads; fewer than heads is grouped-query attention
-  std::int64_t head_dim = 0;
-  bool bias = false;  ///< on all four projections
+  std::int64_t head_dim = 0;  ///< width of a head
+  bool bias = false;          ///< on all four projections
 };
 
 /// What the layers of one forward pass share.
@@ -42,9 +42,14 @@ inline Tensor attend_causal(const Tensor& q, Tensor k, Tensor v, const DecoderCo
 /// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.
 template <AdapterPolicy P = NoAdapter>
 struct SelfAttention {
+  /// A projection that may be adapted.
   using Proj = Linear<On<P, SelfAttn>>;
-  Proj q_proj = {}, k_proj = {}, v_proj = {}, o_proj = {};
-  std::int64_t heads = 0, kv_heads = 0;
+  Proj q_proj = {};           ///< [heads * head_dim, dim]
+  Proj k_proj = {};           ///< [kv_heads * head_dim, dim]
+  Proj v_proj = {};           ///< [kv_heads * head_dim, dim]
+  Proj o_proj = {};           ///< [dim, heads * head_dim]
+  std::int64_t heads = 0;     ///< of the queries
+  std::int64_t kv_heads = 0;  ///< of keys and values
 
   /// x [batch, time, dim] -> [batch, time, dim]. With a cache, attends to what it holds and extends it.
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache = nullptr) const {
@@ -53,6 +58,7 @@ struct SelfAttention {
     return o_proj(attend_causal(q, k, split_heads(v_proj(x), kv_heads), context, cache));
   }
 
+  /// Random parameters of these sizes.
   static SelfAttention init(const SelfAttentionConfig& c, const Init& init,
                             const typename P::Config& adapter = {}) {
     expect(c.kv_heads > 0 && c.heads % c.kv_heads == 0, "self-attention: ", c.heads,

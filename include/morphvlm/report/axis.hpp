@@ -15,15 +15,16 @@ namespace morphvlm {
 
 /// A mark of an axis.
 struct Tick {
-  double value = 0;
-  std::string text = {};
+  double value = 0;       ///< where it stands
+  std::string text = {};  ///< what stands beside it
 };
 
 /// A linear or logarithmic axis from `low` to `high`; on a logarithmic one both are positive.
 struct Axis {
-  double low = 0, high = 1;
-  bool log = false;
-  std::vector<Tick> ticks = {};
+  double low = 0;                ///< the value at its beginning
+  double high = 1;               ///< the value at its end
+  bool log = false;              ///< logarithmic
+  std::vector<Tick> ticks = {};  ///< by value
 
   /// Place of a value: 0 at `low`, 1 at `high`.
   double place(double value) const {

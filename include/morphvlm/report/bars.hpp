@@ -17,19 +17,21 @@ namespace morphvlm {
 /// Bars of one colour, one for each group; a value that is not finite has no bar. `low` and `high`, both or
 /// neither, are the ends of the whiskers.
 struct BarSeries {
-  std::string label = {};
-  std::vector<double> values = {};
-  std::vector<double> low = {}, high = {};
+  std::string label = {};           ///< in the legend
+  std::vector<double> values = {};  ///< one for each group
+  std::vector<double> low = {};     ///< lower ends of the whiskers, as many as values, or none
+  std::vector<double> high = {};    ///< upper ends of the whiskers
 };
 
 /// Groups of bars that stand on zero.
 struct BarPlot {
-  std::string title = {};
-  std::string y_label = {};
-  std::vector<std::string> groups = {};
-  std::vector<BarSeries> series = {};
-  int digits = 1;  ///< decimals of the numbers above the bars
-  double width = 440, height = 290;
+  std::string title = {};                ///< above the plot
+  std::string y_label = {};              ///< beside the axis, with its unit
+  std::vector<std::string> groups = {};  ///< names below the groups
+  std::vector<BarSeries> series = {};    ///< in the order of the legend
+  int digits = 1;                        ///< decimals of the numbers above the bars
+  double width = 440;                    ///< in pixels; the picture scales
+  double height = 290;                   ///< in pixels
 };
 
 namespace detail {
@@ -101,7 +103,7 @@ inline std::string svg_bar(const BarPlot& plot, const Frame& frame, std::size_t 
 
 }  // namespace detail
 
-/// The chart as one <svg> element. Lists that differ in length are an Error.
+/// The chart as one `<svg>` element. Lists that differ in length are an Error.
 inline std::string to_svg(const BarPlot& plot) {
   detail::expect_regular(plot);
   std::vector<detail::LegendEntry> legend;

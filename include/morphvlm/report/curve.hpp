@@ -17,11 +17,13 @@ namespace morphvlm {
 /// A curve. Points that are not finite are left out and break the line. `low` and `high`, both or neither,
 /// give a band around it.
 struct Series {
-  std::string label = {};
-  std::vector<double> x = {}, y = {};
-  std::vector<double> low = {}, high = {};
-  bool dashed = false;
-  bool faint = false;  ///< pale, as for single steps behind their average
+  std::string label = {};         ///< in the legend; empty: not there
+  std::vector<double> x = {};     ///< places of the points
+  std::vector<double> y = {};     ///< values, as many as x
+  std::vector<double> low = {};   ///< lower edge of the band, as many as x, or none
+  std::vector<double> high = {};  ///< upper edge of the band
+  bool dashed = false;            ///< broken, as for what others published
+  bool faint = false;             ///< pale, as for single steps behind their average
 };
 
 /// Mean of the `window` values around each, fewer near the ends; those that are not finite count for nothing.

@@ -21,71 +21,72 @@ namespace morphvlm {
 
 /// A paragraph; a note is smaller and paler.
 struct Paragraph {
-  std::string text;
-  bool note = false;
+  std::string text;   ///< plain; escaped
+  bool note = false;  ///< smaller and paler
 };
 
 /// Text as it is, such as a command or JSON.
 struct Verbatim {
-  std::string text;
+  std::string text;  ///< kept to the letter; escaped
 };
 
 /// A number to be seen first: large, with what it is and one line on it.
 struct Tile {
-  std::string value;
-  std::string label;
-  std::string detail = {};
+  std::string value;        ///< the number, as it is to be read
+  std::string label;        ///< what it is
+  std::string detail = {};  ///< one line on it; empty: none
 };
 
 /// A row of tiles.
 struct Tiles {
-  std::vector<Tile> items;
+  std::vector<Tile> items;  ///< from left to right
 };
 
 /// A plot (to_svg's text) with a caption.
 struct Figure {
-  std::string svg;
-  std::string caption = {};
+  std::string svg;           ///< an `<svg>` element of its own
+  std::string caption = {};  ///< below it; empty: none
 };
 
 /// Figures side by side where the window is wide enough.
 struct Figures {
-  std::vector<Figure> items;
+  std::vector<Figure> items;  ///< from left to right
 };
 
 /// A line below a picture, such as {"answer", "red"}; with `right` it gets a mark.
 struct CaptionLine {
-  std::string label;
-  std::string text;
-  std::optional<bool> right = {};
+  std::string label;               ///< what the text is, such as "answer"
+  std::string text;                ///< what is said
+  std::optional<bool> right = {};  ///< whether it is right; none: no mark
 };
 
 /// A picture with what is said of it.
 struct PictureCard {
-  std::string png;  ///< the bytes of a PNG file
-  std::string alt;  ///< for those who cannot see it
-  std::vector<CaptionLine> lines = {};
+  std::string png;                      ///< the bytes of a PNG file
+  std::string alt;                      ///< for those who cannot see it
+  std::vector<CaptionLine> lines = {};  ///< from top to bottom
 };
 
 /// Cards in as many columns as fit.
 struct Pictures {
-  std::vector<PictureCard> items;
+  std::vector<PictureCard> items;  ///< row by row
 };
 
+/// What a section is made of.
 using Block = std::variant<Paragraph, Verbatim, Tiles, Table, Figures, Pictures>;
 
 /// A part of a page under a heading.
 struct Section {
-  std::string heading;
-  std::vector<Block> blocks = {};
+  std::string heading;             ///< of the second level
+  std::vector<Block> blocks = {};  ///< from top to bottom
 };
 
 /// A page.
 struct Page {
-  std::string title;
-  std::string lead = {};  ///< one or two sentences below the title
-  std::vector<Section> sections = {};
-  std::string footer = {};
+  std::string title;                   ///< of the page and of its window
+  std::string lead = {};               ///< one or two sentences below the title
+  std::vector<Section> sections = {};  ///< from top to bottom
+  std::string footer = {};             ///< small, at the end; empty: none
 };
 
 namespace detail {

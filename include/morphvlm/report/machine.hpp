@@ -26,19 +26,20 @@ namespace morphvlm {
 
 /// Hardware and software that a number may depend on; "unknown" where the system does not say.
 struct Machine {
-  std::string cpu = "unknown";     ///< model name
-  std::int64_t cores = 0;          ///< that this process may use
-  std::int64_t cores_present = 0;  ///< of the whole machine, hyper-threads counted
-  bool avx2 = false;
-  bool avx512 = false;       ///< AVX-512 F
-  bool avx512_bf16 = false;  ///< dot products of bfloat16
-  std::int64_t memory_bytes = 0;
-  std::string gpu = "none";  ///< CUDA device 0; "none" too in a build without CUDA
-  std::string os = "unknown";
-  std::string compiler = "unknown";
-  std::string build = "unknown";  ///< optimisation and assertions, as this unit was compiled
-  std::string torch = "unknown";  ///< LibTorch's version
+  std::string cpu = "unknown";       ///< model name
+  std::int64_t cores = 0;            ///< that this process may use
+  std::int64_t cores_present = 0;    ///< of the whole machine, hyper-threads counted
+  bool avx2 = false;                 ///< instructions of 256 bits
+  bool avx512 = false;               ///< AVX-512 F
+  bool avx512_bf16 = false;          ///< dot products of bfloat16
+  std::int64_t memory_bytes = 0;     ///< of the whole machine; 0 where the system does not say
+  std::string gpu = "none";          ///< CUDA device 0; "none" too in a build without CUDA
+  std::string os = "unknown";        ///< name and version
+  std::string compiler = "unknown";  ///< name and version
+  std::string build = "unknown";     ///< optimisation and assertions, as this unit was compiled
+  std::string torch = "unknown";     ///< LibTorch's version
 
+  /// Whether all of it is the same.
   bool operator==(const Machine&) const = default;
 };
 

@@ -18,13 +18,15 @@ namespace morphvlm {
 
 /// Curves over a common x axis.
 struct LinePlot {
-  std::string title = {};
-  std::string x_label = {};
-  std::string y_label = {};
-  std::vector<Series> series = {};
-  bool log_y = false;                             ///< values that are not positive are left out
-  std::optional<double> y_low = {}, y_high = {};  ///< ends of the y axis; what is outside is cut off
-  double width = 440, height = 290;               ///< in pixels; the picture scales
+  std::string title = {};             ///< above the plot
+  std::string x_label = {};           ///< below the axis, with its unit
+  std::string y_label = {};           ///< beside the axis, with its unit
+  std::vector<Series> series = {};    ///< in the order of the legend
+  bool log_y = false;                 ///< values that are not positive are left out
+  std::optional<double> y_low = {};   ///< lower end of the y axis; what is outside is cut off
+  std::optional<double> y_high = {};  ///< upper end of the y axis
+  double width = 440;                 ///< in pixels; the picture scales
+  double height = 290;                ///< in pixels
 };
 
 namespace detail {
@@ -139,7 +141,7 @@ inline std::string svg_x_axis(const Frame& frame, const Axis& x, const std::stri
 
 }  // namespace detail
 
-/// The plot as one <svg> element, to be put into a page or a file of its own. Without any finite point it
+/// The plot as one `<svg>` element, to be put into a page or a file of its own. Without any finite point it
 /// shows empty axes and says so. A series whose lists differ in length is an Error.
 inline std::string to_svg(const LinePlot& plot) {
   std::vector<detail::LegendEntry> legend;

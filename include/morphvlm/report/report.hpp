@@ -27,12 +27,12 @@ namespace morphvlm {
 
 /// One measured number. Shares are in [0, 1], not in per cent.
 struct Metric {
-  std::string name = {};
+  std::string name = {};                                    ///< by which it is found
   double value = std::numeric_limits<double>::quiet_NaN();  ///< refused until it is set
-  std::int64_t n = 0;              ///< how many questions (samples, steps) it is a mean of; 0: no mean
-  std::optional<double> low = {};  ///< confidence interval, 95 % unless a note says otherwise
-  std::optional<double> high = {};
-  std::string unit = {};  ///< "s", "B", ...; empty for shares and counts
+  std::int64_t n = 0;               ///< how many questions (samples, steps) it is a mean of; 0: no mean
+  std::optional<double> low = {};   ///< confidence interval, 95 % unless a note says otherwise
+  std::optional<double> high = {};  ///< its upper end
+  std::string unit = {};            ///< "s", "B", ...; empty for shares and counts
 };
 
 /// The share of `right` among `n` with Wilson's interval.
@@ -48,8 +48,8 @@ inline Metric share_metric(std::string name, std::int64_t right, std::int64_t n)
 
 /// One stage of an experiment.
 struct Stage {
-  std::string name = {};
-  double seconds = 0;
+  std::string name = {};   ///< what was done
+  double seconds = 0;      ///< that it took
   std::int64_t steps = 0;  ///< optimizer steps; 0 where there are none
   bool kept = false;       ///< finished by an earlier run, whose time this is
 };
@@ -59,17 +59,17 @@ inline constexpr std::int64_t kReportVersion = 1;
 
 /// An experiment's result.
 struct Report {
-  std::int64_t version = kReportVersion;
-  std::string name = {};
-  std::string scale = {};            ///< "mini", "device" or "paper"
-  Json parameters = Json::object();  ///< the experiment's config, as to_json gives it
-  std::vector<Metric> metrics = {};  ///< in the order in which they are to be read
-  std::vector<Stage> stages = {};
-  std::vector<std::string> notes = {};
-  std::uint64_t seed = 0;
-  Machine machine = {};
-  std::string commit = "unknown";  ///< as git_commit gives it
-  std::string date = {};           ///< as utc_now gives it
+  std::int64_t version = kReportVersion;  ///< of the layout
+  std::string name = {};                  ///< of the experiment
+  std::string scale = {};                 ///< "mini", "device" or "paper"
+  Json parameters = Json::object();       ///< the experiment's config, as to_json gives it
+  std::vector<Metric> metrics = {};       ///< in the order in which they are to be read
+  std::vector<Stage> stages = {};         ///< in order
+  std::vector<std::string> notes = {};    ///< what else is to be known
+  std::uint64_t seed = 0;                 ///< that all randomness comes from
+  Machine machine = {};                   ///< on which it ran
+  std::string commit = "unknown";         ///< as git_commit gives it
+  std::string date = {};                  ///< as utc_now gives it
 };
 
 /// The metric called `name`; an Error that lists what there is if there is none.

@@ -16,7 +16,8 @@ namespace morphvlm {
 
 /// A range that holds the true value with some confidence.
 struct Interval {
-  double low = 0, high = 0;
+  double low = 0;   ///< its lower end
+  double high = 0;  ///< its upper end
 };
 
 /// The 97.5 % point of the normal distribution: two-sided 95 %.
@@ -49,9 +50,9 @@ inline double quantile(std::span<const double> sorted, double q) {
 
 /// Bootstrap with its interval's confidence and its own randomness: the same settings give the same interval.
 struct Bootstrap {
-  std::int64_t resamples = 10000;
-  double confidence = 0.95;
-  std::uint64_t seed = 0;
+  std::int64_t resamples = 10000;  ///< how many samples are drawn
+  double confidence = 0.95;        ///< that the interval holds the true value
+  std::uint64_t seed = 0;          ///< of the samples
 };
 
 /// Percentile bootstrap interval for the mean of `values` (Efron 1979), resampled with replacement.
@@ -91,6 +92,7 @@ struct PairedCounts {
   std::int64_t only_b = 0;   ///< B right, A wrong
   std::int64_t neither = 0;  ///< both wrong
 
+  /// All questions.
   std::int64_t total() const { return both + only_a + only_b + neither; }
   /// Share right of B minus that of A.
   double difference() const { return static_cast<double>(only_b - only_a) / static_cast<double>(total()); }
@@ -125,8 +127,8 @@ inline double mcnemar_p(const PairedCounts& counts) {
 
 /// Mean of one number over runs that differ in their seed alone.
 struct SeedSummary {
-  std::int64_t n = 0;
-  double mean = 0;
+  std::int64_t n = 0;         ///< runs
+  double mean = 0;            ///< over the runs
   double deviation = 0;       ///< sample standard deviation (n - 1); 0 for a single run
   double standard_error = 0;  ///< of the mean; 0 for a single run, which says nothing about it
 };

@@ -17,10 +17,10 @@ enum class Align { left, right };
 
 /// Rows of text under headings. Every row has as many cells as there are columns.
 struct Table {
-  std::string title = {};
-  std::vector<std::string> columns = {};
-  std::vector<std::vector<std::string>> rows = {};
-  std::vector<std::string> notes = {};  ///< lines below the table
+  std::string title = {};                           ///< above it; empty: none
+  std::vector<std::string> columns = {};            ///< headings
+  std::vector<std::vector<std::string>> rows = {};  ///< cells, row by row
+  std::vector<std::string> notes = {};              ///< lines below the table
   std::vector<Align> align = {};  ///< of the columns; those it does not reach: the first left, others right
 };
 

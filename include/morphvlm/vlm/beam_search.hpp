@@ -22,7 +22,7 @@ namespace morphvlm {
 /// Where the beams of a batch stand: `running` ones are continued, `finished` ones have ended; both sorted,
 /// best first. Only new tokens are kept: the text before them is the same for all beams.
 struct BeamSearch {
-  GenerateConfig config = {};
+  GenerateConfig config = {};   ///< how the search goes; num_beams is its width
   Tensor running = {};          ///< int64 [batch, beams, max_new_tokens]
   Tensor running_scores = {};   ///< [batch, beams] sum of log-probabilities
   Tensor finished = {};         ///< int64 [batch, beams, max_new_tokens]
@@ -31,7 +31,7 @@ struct BeamSearch {
   Tensor lengths = {};          ///< int64 [batch, beams] of the finished, eos included
   Tensor improvable = {};       ///< bool [batch, 1]: a running beam may still beat a finished one
   std::int64_t step = 0;        ///< new tokens so far
-  bool done = false;
+  bool done = false;            ///< nothing can change any more
 };
 
 /// What a step of beam search asks of the model: these tokens, after the cache of beam rows[i] has come to

@@ -18,6 +18,7 @@ namespace morphvlm {
 /// beams as beams. `never`: when no running beam could do so at any length.
 enum class EarlyStopping { heuristic, first_full, never };
 
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<EarlyStopping, std::string_view>, 3> enum_names<EarlyStopping>{
     {{EarlyStopping::heuristic, "heuristic"},
@@ -36,7 +37,7 @@ struct GenerateConfig {
   std::int64_t num_return_sequences = 1;  ///< beams returned for each row, best first
   /// The log-probability of a finished beam is divided by its length to this power. OpenFlamingo: 0.
   double length_penalty = 1.0;
-  EarlyStopping early_stopping = EarlyStopping::heuristic;
+  EarlyStopping early_stopping = EarlyStopping::heuristic;  ///< of beam search
 
   bool do_sample = false;    ///< draws from the distribution that the next three leave
   double temperature = 1.0;  ///< divides the logits, first
@@ -45,7 +46,7 @@ struct GenerateConfig {
   /// Of sampling: a row draws from the stream of seed and its number, whatever stands beside it. `streams`
   /// holds the rows' numbers, such as those of a data set; empty: 0, 1, ...
   std::int64_t seed = 0;
-  std::vector<std::int64_t> streams = {};
+  std::vector<std::int64_t> streams = {};  ///< the rows' numbers; empty: 0, 1, ...
 
   /// All tokens that end a row.
   std::vector<std::int64_t> eos_ids() const {

@@ -24,7 +24,8 @@ struct Recompute {
 
 /// Decoder layers [first, last).
 struct LayerRange {
-  std::int64_t first = 0, last = 0;
+  std::int64_t first = 0;  ///< the first of them
+  std::int64_t last = 0;   ///< the one behind the last
 };
 
 namespace detail {

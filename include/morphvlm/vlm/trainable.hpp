@@ -11,15 +11,16 @@ namespace morphvlm {
 
 /// The parts that receive gradients. Gates follow `GatePolicy`, not this.
 struct TrainableParts {
-  bool adapters = true;
-  bool perceiver = false;
+  bool adapters = true;                ///< all of them, wherever they sit
+  bool perceiver = false;              ///< the resampler
   bool gated_cross_attention = false;  ///< base weights of the gated blocks
-  bool vision = false;
-  bool language = false;  ///< base weights of the language model
+  bool vision = false;                 ///< the tower, but for the statistics of batch norms
+  bool language = false;               ///< base weights of the language model
 };
 
 /// Name patterns of adapter parameters and of gates in a VLM's state dict.
-inline constexpr std::string_view kAdapterParameters = "*.adapter.*", kGates = "gated_cross_attn.*_gate";
+inline constexpr std::string_view kAdapterParameters = "*.adapter.*";  ///< of adapters
+inline constexpr std::string_view kGates = "gated_cross_attn.*_gate";  ///< of gates
 
 /// Freezes the whole model, then opens the named parts; gates are set and opened as the model's GatePolicy
 /// says.

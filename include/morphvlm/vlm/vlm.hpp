@@ -29,7 +29,7 @@ struct TextInput {
 /// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many
 /// media each text has seen.
 struct VlmCache {
-  KvCache text = {};
+  KvCache text = {};                       ///< of the language model's own attention
   std::vector<MediaKeyValues> media = {};  ///< one per gated block
   Tensor media_seen = {};                  ///< int64 [batch, 1]
   bool without_gated_blocks = false;       ///< what was read so, is continued so (TextInput)
@@ -60,28 +60,33 @@ struct VlmCache {
 /// Frozen where nothing is said; see `set_trainable_parts`.
 template <VisionTower V, Resampler R, LanguageModel L, AdapterPolicy P = NoAdapter>
 struct VLM {
+  /// The tower's tag.
   using Vision = V;
+  /// The resampler's tag.
   using Resampling = R;
+  /// The language model's tag.
   using Language = L;
+  /// Where adapters sit.
   using Policy = P;
 
   /// Sizes of all parts and the two token ids that join text and images.
   struct Config {
-    typename V::Config vision = {};
-    typename R::Config perceiver = {};
-    typename L::Config language = {};
-    GatedCrossAttentionConfig cross_attention = {};
-    typename P::Config adapter = {};
-    std::int64_t media_token_id = -1;  ///< `<image>`
-    std::int64_t eoc_token_id = -1;    ///< `<|endofchunk|>`, which ends an answer
+    typename V::Config vision = {};                  ///< of the tower
+    typename R::Config perceiver = {};               ///< of the resampler
+    typename L::Config language = {};                ///< of the language model
+    GatedCrossAttentionConfig cross_attention = {};  ///< of the gated blocks
+    typename P::Config adapter = {};                 ///< of the adapters
+    std::int64_t media_token_id = -1;                ///< `<image>`
+    std::int64_t eoc_token_id = -1;                  ///< `<|endofchunk|>`, which ends an answer
   };
 
-  typename V::Module vision_encoder = {};
-  typename R::Module perceiver = {};
-  std::vector<GatedCrossAttention<P>> gated_cross_attn = {};
-  typename L::template Module<P> lang_encoder = {};
-  Config config = {};
-  Recompute recompute = {};  ///< of training; changes no result
+  typename V::Module vision_encoder = {};  ///< pictures to vision tokens
+  typename R::Module perceiver = {};       ///< vision tokens to latents
+  std::vector<GatedCrossAttention<P>> gated_cross_attn =
+      {};  ///< in order; block i stands before decoder layer (i + 1) * every - 1
+  typename L::template Module<P> lang_encoder = {};  ///< the decoder
+  Config config = {};                                ///< sizes of all parts
+  Recompute recompute = {};                          ///< of training; changes no result
 
   /// pixels [batch, media, 3, S, S] -> vision tokens [batch, media, tokens, d].
   Tensor encode_vision(const Tensor& pixels) const {
@@ -172,7 +177,7 @@ struct VLM {
     return m;
   }
 
-  // Takes in new media, counts media tokens, and says which media each new token sees.
+  /// Takes in new media, counts media tokens, and says which media each new token sees.
   MediaMask read_media(const Tensor& ids, const Tensor& latents, VlmCache& state) const {
     if (latents.defined()) {
       state.media.clear();
