@@ -125,7 +125,7 @@ TEST_F(TrainProgram, LearnsAndCanBeAsked) {
   std::string events;
   for (const auto& file : fs::directory_iterator(scratch / "run/events"))
     events += testing::contents(file.path());
-  EXPECT_THAT(events, HasSubstr("is it red? Short answer: | aa | aa |"));
+  EXPECT_THAT(events, HasSubstr("is it red? Short answer: | aa | aa"));
   EXPECT_THAT(events, HasSubstr(testing::contents(scratch / "jpeg_420.jpg")));
   const pid_t asked = start(MORPHVLM_EVALUATE, {"--model", model.string(), "--data", lines.string(), "--task",
                                                 "lines", "--adapter", (scratch / "run/adapter").string()});
