@@ -1,5 +1,6 @@
 // What every placement costs in memory: planned on the meta device, and measured by LibTorch's own allocator
-// where the model fits. Cases named full/ need 10 GiB; those named plan/ need nothing.
+// where the model fits. Cases named full/ need 10 GiB, those named plan/ nothing; those named cuda/ are there
+// where a CUDA device is.
 #include <benchmark/benchmark.h>
 
 #include "benchmarks/step.hpp"
@@ -27,14 +28,29 @@ Plan planned(const typename Model::Config& config, const PlanSetup& setup, const
   return p;
 }
 
-// The most that lives during a step, weights included.
+// The most that lives during a step, weights included. The first step of a process also allocates what
+// libraries work in, which is counted apart.
 template <class Model>
-double measured(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+void measure(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work,
+             benchmark::State& state, const Plan& p) {
   MemoryMeter meter(setup.device);
   auto training = Training<Model>::make(config, setup, work);
   meter.restart_peak();
   training.step();
-  return static_cast<double>(meter.use().peak);
+  const auto peak = static_cast<double>(meter.use().peak);
+  state.counters["measured_MiB"] = peak / 0x1p20;
+  state.counters["plan/measured"] = static_cast<double>(p.peak_bytes) / peak;
+#ifdef MORPHVLM_CUDA
+  if (setup.device != c10::kCUDA) return;
+  // What the allocator holds is what a card must have.
+  const c10::Device device(c10::kCUDA, 0);
+  forget_cuda_peak(device);
+  constexpr int kSteps = 3;
+  const double seconds = seconds_of(device, [&] { training.step(); });
+  for (int i = 0; i < kSteps; ++i) training.step();
+  state.counters["reserved_MiB"] = static_cast<double>(peak_cuda_reserved(device)) / 0x1p20;
+  state.counters["step_s"] = seconds;
+#endif
 }
 
 template <LanguageModel L, AdapterPolicy P>
@@ -46,9 +62,7 @@ void add(const std::string& name, const typename L::Config& language, const Plan
                                  const auto config = presets::flamingo<Model>(language);
                                  const Plan p = planned<Model>(config, setup, work, state);
                                  if (!is_measured) return;
-                                 const double peak = measured<Model>(config, setup, work);
-                                 state.counters["measured_MiB"] = peak / 0x1p20;
-                                 state.counters["plan/measured"] = static_cast<double>(p.peak_bytes) / peak;
+                                 measure<Model>(config, setup, work, state, p);
                                })
       ->Unit(benchmark::kMillisecond)
       ->Iterations(1);
@@ -67,6 +81,21 @@ void placement(const std::string& name) {
   cuda.device = c10::kCUDA;
   add<OpenLLaMA, P>("plan/open_llama_3b/bf16/cuda/512_tokens/" + name, presets::open_llama_3b, cuda,
                     kPubmedqa, false);
+  if (!has_cuda()) return;
+  PlanSetup lean_cuda = cuda;
+  lean_cuda.recompute.every = 1;
+  add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/512_tokens/" + name, presets::open_llama_3b, cuda, kPubmedqa,
+                    true);
+  add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/2x64/" + name, presets::open_llama_3b, cuda, kLarge, true);
+  PlanWork four = kPubmedqa;
+  four.batch = 4;
+  add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/4x512_tokens/recomputed/" + name, presets::open_llama_3b,
+                    lean_cuda, four, true);
+  PlanWork packed = kPubmedqa;
+  packed.seq = 2048;
+  packed.packed = true;
+  add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/2048_packed/" + name, presets::open_llama_3b, cuda, packed,
+                    true);
 }
 
 [[maybe_unused]] const bool kRegistered = [] {

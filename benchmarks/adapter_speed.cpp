@@ -1,5 +1,6 @@
 // Training steps with adapters: seconds, operations a second beside what one large matrix product reaches in
-// the same process, tokens a second, page faults. Cases named full/ need 10 GiB.
+// the same process, tokens a second, page faults. Cases named full/ need 10 GiB; those named cuda/ are there
+// where a CUDA device is.
 #include <benchmark/benchmark.h>
 
 #include "benchmarks/step.hpp"
@@ -46,6 +47,56 @@ void run(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWor
   state.counters["peak_rss_GiB"] = static_cast<double>(peak_resident()) / 0x1p30;
 }
 
+// Parameters that every token is multiplied with: those of the decoder layers and of the gated blocks, but
+// for what sees pictures alone. Not the embedding; and the head runs at supervised positions alone.
+template <class Model>
+double parameters_of_token(const Model& model) {
+  double count = 0;
+  visit(model.lang_encoder, [&](const std::string& name, const Tensor& t) {
+    if (matches(name, "*layers.*.weight")) count += static_cast<double>(t.numel());
+  });
+  visit(model.gated_cross_attn, [&](const std::string& name, const Tensor& t) {
+    if (matches(name, "*.weight") && !matches(name, "*to_kv*")) count += static_cast<double>(t.numel());
+  });
+  return count;
+}
+
+// As `run`, on a card: the floor is the largest product of matrices that it does fast, and MFU counts four
+// operations to a parameter and token, as is usual for a frozen base.
+template <AdapterPolicy P>
+void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWork work) {
+  using Model = Flamingo<P>;
+  const c10::Device device(c10::kCUDA, 0);
+  language.vocab_size = 32000;
+  setup.device = c10::kCUDA;
+  const auto config = presets::flamingo<Model>(language);
+  const double flops = plan<Model>(config, setup, work).flops();
+  auto training = Training<Model>::make(config, setup, work);
+  constexpr int kWarmUp = 3;
+  for (int i = 0; i < kWarmUp; ++i) training.step();
+  std::int64_t steps = 0;
+  double spent = 0;
+  for (auto iteration : state) {
+    synchronize(device);
+    const double start = now();
+    training.step();
+    synchronize(device);
+    state.SetIterationTime(now() - start);
+    spent += now() - start;
+    ++steps;
+  }
+  constexpr std::int64_t kLargeProduct = 8192;
+  const double floor = product_speed(kLargeProduct, kLargeProduct, kLargeProduct, setup.dtype, device);
+  const auto tokens = static_cast<double>(work.batch * work.seq);
+  const double seconds = spent / static_cast<double>(steps);
+  state.counters["TFLOP"] = flops / 1e12;
+  state.counters["FLOP/s"] = flops / seconds;
+  state.counters["floor_FLOP/s"] = floor;
+  state.counters["floor_s"] = flops / floor;
+  state.counters["tokens/s"] = tokens / seconds;
+  state.counters["MFU_4N"] = 4 * parameters_of_token(training.model) * tokens / seconds / floor;
+}
+
 PlanWork cached(PlanWork work) {
   work.cached_latents = true;
   return work;
@@ -72,8 +123,36 @@ void cases(const std::string& placement) {
       Part::step);
 }
 
+template <AdapterPolicy P>
+void cuda_cases(const std::string& placement) {
+  const auto add = [&](const std::string& name, const PlanSetup& setup, const PlanWork& work) {
+    benchmark::RegisterBenchmark(
+        ("cuda/open_llama_3b/" + name + '/' + placement).c_str(),
+        [=](benchmark::State& state) { run_on_cuda<P>(state, presets::open_llama_3b, setup, work); })
+        ->Unit(benchmark::kSecond)
+        ->UseManualTime()
+        ->Iterations(10);
+  };
+  const PlanSetup bf16{.dtype = at::kBFloat16};
+  PlanSetup lean = bf16;
+  lean.recompute.every = 1;
+  const PlanWork rows{.seq = 2048, .images = 4, .supervised = 64, .packed = true};
+  PlanWork four = rows;
+  four.batch = 4;
+  add("bf16/2048_packed/step_cached_latents", bf16, cached(rows));
+  add("bf16/2048_packed/step", bf16, rows);
+  add("bf16/4x2048_packed/step_cached_latents", bf16, cached(four));
+  add("bf16/4x2048_packed/recomputed/step_cached_latents", lean, cached(four));
+  add("bf16/2x64/step", bf16, kLarge);
+}
+
 [[maybe_unused]] const bool kRegistered = [] {
   keep_freed_memory();
+  if (has_cuda()) {
+    cuda_cases<LoRA<Attn>>("LoRA<Attn>");
+    cuda_cases<LoRA<Attn, FeedForward>>("LoRA<Attn, FeedForward>");
+    cuda_cases<Quantized<NF4, LoRA<Attn>>>("Quantized<NF4, LoRA<Attn>>");
+  }
   cases<LoRA<Attn>>("LoRA<Attn>");
   cases<LoRA<Attn, FeedForward>>("LoRA<Attn, FeedForward>");
   return true;

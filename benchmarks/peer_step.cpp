@@ -22,6 +22,7 @@ struct Arguments {
   std::int64_t steps = 2;
   std::int64_t generate = 0;
   bool cached_latents = false;
+  std::string device = "cpu";
 };
 
 void run(const Arguments& a) {
@@ -30,7 +31,8 @@ void run(const Arguments& a) {
   auto language = a.lm == "open_llama_3b" ? presets::open_llama_3b : presets::smollm2_135m;
   language.vocab_size = 32000;
   language.tie_word_embeddings = false;
-  const PlanSetup setup{.dtype = a.dtype == "bf16" ? at::kBFloat16 : at::kFloat};
+  const auto device = device_named(a.device);
+  const PlanSetup setup{.dtype = a.dtype == "bf16" ? at::kBFloat16 : at::kFloat, .device = device.type()};
   auto t = Training<Model>::make(
       presets::flamingo<Model>(language), setup,
       {.batch = a.batch, .seq = a.seq, .images = 1, .supervised = 4, .cached_latents = a.cached_latents});
@@ -38,6 +40,7 @@ void run(const Arguments& a) {
   for (std::int64_t i = 0; i <= a.steps; ++i) {
     const double start = now();
     t.step();
+    synchronize(device);
     seconds.push_back(now() - start);
   }
   seconds.erase(seconds.begin());  // a warm-up
@@ -45,6 +48,9 @@ void run(const Arguments& a) {
   Json out{{"trainable", trainable_count(t.model)},
            {"step_s", seconds[seconds.size() / 2]},
            {"peak_rss_gib", static_cast<double>(peak_resident()) / 0x1p30}};
+#ifdef MORPHVLM_CUDA
+  if (device.is_cuda()) out["peak_cuda_gib"] = static_cast<double>(peak_cuda_reserved(device)) / 0x1p30;
+#endif
   if (a.generate > 2) {
     at::NoGradGuard no_grad;
     const TextInput first{.ids = t.text.ids.slice(0, 0, 1),
@@ -65,7 +71,7 @@ int main(int argc, char** argv) try {
   if (!experiments::read_arguments(arguments, argc, argv).empty()) {
     std::cerr
         << "usage: peer_step [--lm smollm2_135m|open_llama_3b] [--dtype fp32|bf16] [--batch 8] [--seq 32]\n"
-           "                 [--steps 2] [--generate 0] [--cached_latents=true]\n";
+           "                 [--steps 2] [--generate 0] [--cached_latents=true] [--device cpu|cuda]\n";
     return 2;
   }
   run(arguments);

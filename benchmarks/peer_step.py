@@ -33,6 +33,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--lm", default="smollm2_135m", choices=SIZES)
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     for name, default in dict(batch=8, seq=32, steps=2, generate=0).items():
         parser.add_argument("--" + name, type=int, default=default)
     return parser.parse_args()
@@ -69,10 +70,16 @@ def main():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.set_default_dtype(torch.bfloat16 if asked.dtype == "bf16" else torch.float32)
     model, end, image = build(asked.lm)
+    model.to(asked.device)
     trained = [p for p in model.parameters() if p.requires_grad]
+
+    def synchronize():
+        if asked.device == "cuda":
+            torch.cuda.synchronize()
+
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    pixels = torch.randn(asked.batch, 1, 1, 3, 224, 224)
-    ids = torch.randint(3, end, (asked.batch, asked.seq))
+    pixels = torch.randn(asked.batch, 1, 1, 3, 224, 224, device=asked.device)
+    ids = torch.randint(3, end, (asked.batch, asked.seq), device=asked.device)
     ids[:, 0], ids[:, -1] = image, end
     labels = ids.clone()
     labels[:, :asked.seq - SUPERVISED] = -100
@@ -84,9 +91,12 @@ def main():
         model(vision_x=pixels, lang_x=ids, attention_mask=mask, labels=labels)[0].backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        synchronize()
         seconds.append(time.perf_counter() - start)
     out = dict(trainable=sum(p.numel() for p in trained), step_s=sorted(seconds[1:])[len(seconds[1:]) // 2],
                peak_rss_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    if asked.device == "cuda":
+        out["peak_cuda_gib"] = torch.cuda.max_memory_reserved() / 2**30
     if asked.generate > 2:
         base = model.eval().base_model.model
 
@@ -95,6 +105,7 @@ def main():
             with torch.inference_mode():
                 base.generate(vision_x=pixels[:1], lang_x=ids[:1], attention_mask=mask[:1], max_new_tokens=tokens,
                               min_new_tokens=tokens, num_beams=1, do_sample=False)
+            synchronize()
             return time.perf_counter() - start
 
         few, many = decoding(2), decoding(asked.generate)

@@ -1,9 +1,10 @@
 // One training step as the benchmarks run it, and the machine's own limit beside it.
 #pragma once
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/tensor.h>
 #include <sys/resource.h>
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "morphvlm/adapt.hpp"
+#include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/model.hpp"
@@ -41,14 +43,29 @@ inline std::int64_t peak_resident() {
   return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
+/// Seconds that `f` takes on a device. On CUDA the mean of several in a row: one alone may be shorter than
+/// its launch.
+template <class F>
+double seconds_of(c10::Device device, F&& f) {
+  const int repeats = device.is_cuda() ? 10 : 1;
+  synchronize(device);
+  const double start = now();
+  for (int i = 0; i < repeats; ++i) f();
+  synchronize(device);
+  return (now() - start) / repeats;
+}
+
 /// FLOP/s of a product [rows, in] x [in, out] in `dtype`, best of a few: the floor of what a step can take.
-inline double product_speed(std::int64_t rows, std::int64_t in, std::int64_t out, at::ScalarType dtype) {
-  const Tensor x = at::full({rows, in}, 0.01, dtype), w = at::full({out, in}, 0.01, dtype);
+inline double product_speed(std::int64_t rows, std::int64_t in, std::int64_t out, at::ScalarType dtype,
+                            c10::Device device = c10::kCPU) {
+  const auto values = [&](std::int64_t n, std::int64_t m) {
+    return at::empty({n, m}, TensorOptions(dtype).device(device)).normal_(0, 0.02, make_generator(1, device));
+  };
+  const Tensor x = values(rows, in), w = values(out, in);
   double best = 0;
   for (int i = 0; i < 4; ++i) {
-    const double start = now();
-    at::linear(x, w);
-    best = std::max(best, 2.0 * static_cast<double>(rows * in * out) / (now() - start));
+    const double seconds = seconds_of(device, [&] { at::linear(x, w); });
+    best = std::max(best, 2.0 * static_cast<double>(rows * in * out) / seconds);
   }
   return best;
 }
@@ -65,8 +82,10 @@ double seconds_of_decoding(const Model& model, const TextInput& text, const Tens
                            .eos_token_id = model.config.eoc_token_id,
                            .min_new_tokens = tokens,
                            .num_beams = beams};
+  synchronize(text.ids.device());
   const double start = now();
   generate(model, text, latents, how);
+  synchronize(text.ids.device());
   return now() - start;
 }
 
@@ -83,26 +102,29 @@ struct Training {
   Tensor positions = {}, wanted = {};
 
   static Training make(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+    const c10::Device device(setup.device);
     Training t{.work = work,
                .setup = setup,
-               .model = trainable_model<Model>(config, setup, c10::Device(setup.device), make_generator(1))};
+               .model = trainable_model<Model>(config, setup, device, make_generator(1, device))};
     at::NoGradGuard no_grad;
     visit(t.model, [](const std::string& name, Tensor& p) {
       if (matches(name, kGates)) p.fill_(0.5);  // shut gates would spare the backward pass half of its work
     });
     t.optimizer = AdamW::over(t.model, {});
     const auto side = config.vision.image_size;
-    t.pixels = at::full({work.batch, work.images, 3, side, side}, 0.1, setup.dtype);
+    t.pixels =
+        at::full({work.batch, work.images, 3, side, side}, 0.1, TensorOptions(setup.dtype).device(device));
     Tensor ids = at::randint(3, config.language.vocab_size - 2, {work.batch, work.seq}, make_generator(2),
                              TensorOptions(at::kLong));
     ids.slice(1, 0, work.images).fill_(config.media_token_id);
-    t.text = {.ids = ids, .attention_mask = at::ones({work.batch, work.seq}, at::kLong)};
+    t.text = {.ids = ids.to(device)};
+    if (!work.packed) t.text.attention_mask = at::ones_like(t.text.ids);
     std::vector<std::int64_t> places;
     for (std::int64_t row = 0; row < work.batch; ++row) {
       for (auto i = work.seq - work.supervised; i < work.seq; ++i) places.push_back(row * work.seq + i - 1);
     }
-    t.positions = at::tensor(places, at::kLong);
-    t.wanted = ids.flatten().index_select(0, t.positions.add(1));
+    t.positions = at::tensor(places, at::kLong).to(device);
+    t.wanted = t.text.ids.flatten().index_select(0, t.positions.add(1));
     if (work.cached_latents) t.latents = t.model.resample(t.model.encode_vision(t.pixels));
     return t;
   }

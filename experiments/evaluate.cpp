@@ -6,6 +6,7 @@
 #include "experiments/evaluate_task.hpp"
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
+#include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/progress.hpp"
 #include "morphvlm/eval/rank.hpp"
@@ -35,6 +36,7 @@ struct Arguments {
   std::int64_t batch = 8;      // prompts that answers are written to at once
   std::filesystem::path out;   // predictions, one JSON object a line
   std::int64_t processes = 1;  // of this machine, which share the questions
+  std::string device = "cpu";  // or cuda, cuda:N
 };
 
 constexpr const char* kUsage =
@@ -42,7 +44,7 @@ constexpr const char* kUsage =
     "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
     "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
     "[--batch N]\n"
-    "         [--processes N]\n";
+    "         [--processes N] [--device cpu|cuda]\n";
 
 using Items = std::span<const TaskItem>;
 
@@ -77,8 +79,9 @@ std::vector<std::string> write_answers(const Model& model, const Tokenizer& toke
                            .pad_token_id = end,
                            .num_beams = a.num_beams,
                            .length_penalty = a.length_penalty};
+  const TextInput read{.ids = text.ids, .attention_mask = text.mask};
   const Tensor ids =
-      generate(model, {.ids = text.ids, .attention_mask = text.mask}, latents, how).ids.contiguous();
+      generate(model, read.to(device_of(model.perceiver)), latents, how).ids.cpu().contiguous();
   std::vector<std::string> answers;
   for (std::int64_t row = 0; row < ids.size(0); ++row) {
     const auto* begin = ids.const_data_ptr<std::int64_t>() + row * ids.size(1);
@@ -140,9 +143,10 @@ void run(const Arguments& a) {
                                             .seed = a.seed,
                                             .max_tokens = a.max_tokens},
                                            tokenizer);
+  const auto device = device_named(a.device, process_place().local_rank);
   const auto group = communicator_from_environment();
   std::vector<std::string> answers;
-  experiments::with_model(a.model, a.adapter, [&](const auto& model, const WeightSources&) {
+  experiments::with_model(a.model, a.adapter, device, [&](const auto& model, const WeightSources&) {
     answers = ask(model, tokenizer, task, a, group.get());
   });
   if (!morphvlm::detail::is_first(group.get())) return;
@@ -162,8 +166,7 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
-  if (arguments.processes > 1 && morphvlm::detail::launcher() == nullptr)
-    return experiments::launch(arguments.processes, argv);
+  if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
   run(arguments);
   return 0;
 } catch (const std::exception& e) {

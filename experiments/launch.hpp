@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/stop_signals.hpp"
 #include "morphvlm/io/mapped_file.hpp"
+#include "morphvlm/train/process_place.hpp"
 
 namespace morphvlm::experiments {
 
@@ -56,8 +58,10 @@ inline pid_t start_rank(std::int64_t rank, std::int64_t count, const std::string
 }  // namespace detail
 
 /// Runs this program's command line `count` times, as the ranks of one group, with the variables that
-/// torchrun sets; signals are passed on. Returns 0, or the status of the first process that failed.
-inline int launch(std::int64_t count, char** argv) {
+/// torchrun sets; signals are passed on. Returns 0, or the status of the first process that failed; nothing
+/// where this process has to do the work itself, alone or as one of those that a launcher started.
+inline std::optional<int> launch(std::int64_t count, char** argv) {
+  if (count <= 1 || is_launched()) return {};
   const StopSignals signals;
   const std::string port = free_port();
   std::vector<pid_t> running;

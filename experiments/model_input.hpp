@@ -45,7 +45,8 @@ Tensor picture_features(const Model& model, std::span<const std::filesystem::pat
                         std::int64_t media, const ClipPreprocess& preprocess) {
   std::vector<Tensor> pixels;
   for (const auto& picture : pictures) pixels.push_back(clip_pixels(read_image(picture), preprocess));
-  return model.encode_vision(at::stack(pixels).unflatten(0, {-1, media}).to(vision_dtype(model)));
+  const auto options = at::TensorOptions(vision_dtype(model)).device(device_of(model.vision_encoder));
+  return model.encode_vision(at::stack(pixels).unflatten(0, {-1, media}).to(options));
 }
 
 }  // namespace morphvlm::experiments

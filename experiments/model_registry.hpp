@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "morphvlm/adapt.hpp"
+#include "morphvlm/core/module.hpp"
 #include "morphvlm/io/adapter_file.hpp"
 #include "morphvlm/io/model_directory.hpp"
 #include "morphvlm/io/peft.hpp"
@@ -46,9 +47,10 @@ inline AdapterFolder open_adapter(const std::filesystem::path& folder) {
   return out;
 }
 
-/// Calls f with the folder's model, loaded and frozen, its adapter (if there is one) in place.
+/// Calls f with the folder's model on a device, loaded and frozen, its adapter (if there is one) in place.
 template <class Model, class F>
-void load_and_call(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter, F&& f) {
+void load_and_call(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter,
+                   c10::Device device, F&& f) {
   auto config = model_directory_config<Model>(folder);
   constexpr bool adapted = !std::is_same_v<typename Model::Policy, NoAdapter>;
   if constexpr (adapted) config.adapter = adapter.value().lora;
@@ -58,19 +60,21 @@ void load_and_call(const ModelDirectory& folder, const std::optional<AdapterFold
   if constexpr (adapted) {
     if (adapter->peft) load_peft(model, *adapter->peft);
   }
+  convert(model, at::TensorOptions().device(device));
   f(model, sources);
 }
 
 /// The adapter policy by the sites that the adapter folder has. Error: no compiled type has those.
 template <VisionTower V, LanguageModel L, class F>
-void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter, F&& f) {
+void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder>& adapter,
+                 c10::Device device, F&& f) {
   using Sites = std::set<std::string>;
   const Sites sites = adapter ? adapter->sites : Sites{};
-  if (sites.empty()) return load_and_call<VLM<V, Perceiver, L>>(folder, adapter, f);
+  if (sites.empty()) return load_and_call<VLM<V, Perceiver, L>>(folder, adapter, device, f);
   if (sites == Sites{"SelfAttn", "CrossAttn"})
-    return load_and_call<VLM<V, Perceiver, L, LoRA<Attn>>>(folder, adapter, f);
+    return load_and_call<VLM<V, Perceiver, L, LoRA<Attn>>>(folder, adapter, device, f);
   if (sites == Sites{"SelfAttn", "CrossAttn", "CrossMlp"})
-    return load_and_call<VLM<V, Perceiver, L, LoRA<Attn, CrossMlp>>>(folder, adapter, f);
+    return load_and_call<VLM<V, Perceiver, L, LoRA<Attn, CrossMlp>>>(folder, adapter, device, f);
   std::string text;
   for (const auto& site : sites) text += (text.empty() ? "" : ", ") + site;
   fail(adapter->folder.string(), ": adapters at ", text,
@@ -99,11 +103,13 @@ void with_parts(const ModelDirectory& folder, F&& f) {
 /// model with a ViT, a LLaMA with EfficientNet-Lite0. `adapter`, if not empty, is a folder of PEFT's or our
 /// own.
 template <class F>
-void with_model(const std::filesystem::path& path, const std::filesystem::path& adapter_folder, F&& f) {
+void with_model(const std::filesystem::path& path, const std::filesystem::path& adapter_folder,
+                c10::Device device, F&& f) {
   const ModelDirectory folder = open_model_directory(path);
   std::optional<AdapterFolder> adapter;
   if (!adapter_folder.empty()) adapter = open_adapter(adapter_folder);
-  with_parts(folder, [&]<VisionTower V, LanguageModel L>() { with_policy<V, L>(folder, adapter, f); });
+  with_parts(folder,
+             [&]<VisionTower V, LanguageModel L>() { with_policy<V, L>(folder, adapter, device, f); });
 }
 
 /// The dtype that a model's tower is held in; pixels are to be of it.

@@ -25,6 +25,7 @@ struct Arguments {
   std::string reserve = "600MiB";
   double throughput = 0;
   std::int64_t recompute = 0;
+  bool packed = false;
   bool cached_latents = false;
   bool plain_loss = false;
   bool json = false;
@@ -35,8 +36,8 @@ constexpr const char* kUsage =
     "1]\n"
     "            [--seq 512] [--images 1] [--supervised 8] [--dtype bf16|fp32] [--device cuda|cpu] [--memory "
     "12GB]\n"
-    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] [--cached_latents=true]\n"
-    "            [--plain_loss=true] [--json=true]\n"
+    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] [--packed=true]\n"
+    "            [--cached_latents=true] [--plain_loss=true] [--json=true]\n"
     "models:   ";
 
 PlanSetup setup_of(const Arguments& a) {
@@ -76,6 +77,7 @@ void print(const Arguments& a) {
                       .seq = a.seq,
                       .images = a.images,
                       .supervised = a.supervised,
+                      .packed = a.packed,
                       .cached_latents = a.cached_latents};
   const Plan plan = model.plan(setup, work);
   if (a.json) {

@@ -1,11 +1,13 @@
 // What the paper could not do: OpenLLaMA-3B on PubMedQA within a card of 12 GB. Counted without a card: what
-// the weights and the optimizer need before the first activation is kept.
+// the weights and the optimizer need before the first activation is kept. With one, whatever its size,
+// trained under the limit of that card.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "experiments/card_step.hpp"
 #include "experiments/models.hpp"
 
 namespace morphvlm::experiments {
@@ -17,6 +19,8 @@ struct Pubmedqa12Gb {
   std::int64_t rows = 1;
   std::int64_t every = 4;  ///< language-model layers to a gated block
   LoRAConfig adapter = {.rank = 16, .alpha = 16};
+  std::int64_t card_rows = 4;   ///< of a step on a card, where as many fit
+  std::int64_t card_steps = 6;  ///< in each setting
 };
 
 /// Bytes of training with frozen weights in one dtype.
@@ -34,9 +38,11 @@ struct MemoryNeed {
 struct Pubmedqa12GbResult {
   std::int64_t language_parameters = 0;
   std::vector<MemoryNeed> needs = {};  ///< fp32, then bf16
+  std::vector<CardStep> steps = {};    ///< on a CUDA device under the limit; empty where there is none
+  std::string no_steps = {};           ///< why there are none
 };
 
-/// Counts tensors without memory for them.
+/// Counts tensors without memory for them; trains where there is a CUDA device.
 Pubmedqa12GbResult run(const Pubmedqa12Gb& experiment);
 
 }  // namespace morphvlm::experiments

@@ -1,7 +1,6 @@
 // What a model answers while it is trained, for TensorBoard.
 #pragma once
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -13,27 +12,10 @@
 #include "morphvlm/data/image.hpp"
 #include "morphvlm/io/event_file.hpp"
 #include "morphvlm/io/mapped_file.hpp"
+#include "morphvlm/report/table.hpp"
 #include "morphvlm/vlm/generate.hpp"
 
 namespace morphvlm::experiments {
-
-namespace detail {
-
-/// As it stands in a cell of a Markdown table.
-inline std::string table_cell(std::string text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '|') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out;
-}
-
-inline std::string text_of(const Tokenizer& tokenizer, const TokenIds& ids) {
-  return decode(tokenizer, ids, true);
-}
-
-}  // namespace detail
 
 /// Writes `row` into `events`: its picture, and a table with its question, its answer and what the model
 /// answers. `latents` [1, 1, l, d] are its picture's, or undefined.
@@ -47,16 +29,15 @@ void show_answer(const Model& model, const Tokenizer& tokenizer, const TrainRow&
   const auto end = model.config.eoc_token_id;
   const GenerateConfig how{
       .max_new_tokens = 2 * std::ssize(answer), .eos_token_id = end, .pad_token_id = end};
+  const TextInput asked{.ids = at::tensor(question).unsqueeze(0)};
   const Tensor ids =
-      generate(model, {.ids = at::tensor(question).unsqueeze(0)}, latents, how).ids.contiguous();
+      generate(model, asked.to(device_of(model.perceiver)), latents, how).ids.cpu().contiguous();
   const auto* const first = ids.const_data_ptr<std::int64_t>();
-  const auto cell = [&](const TokenIds& text) {
-    return detail::table_cell(detail::text_of(tokenizer, text));
-  };
-  events.text("answers/" + row.id,
-              "| question | expected | answered |\n|---|---|---|\n| " + cell(question) + " | " +
-                  cell(answer) + " | " + cell({first, first + ids.numel()}) + " |\n",
-              step);
+  const auto text = [&](const TokenIds& some) { return decode(tokenizer, some, true); };
+  const Table table{.columns = {"question", "expected", "answered"},
+                    .rows = {{text(question), text(answer), text({first, first + ids.numel()})}},
+                    .align = {Align::left, Align::left, Align::left}};
+  events.text("answers/" + row.id, to_markdown(table), step);
   if (row.image.empty()) return;
   const Image picture = read_image(row.image);
   const MappedFile file(row.image);

@@ -16,12 +16,14 @@
 #include "experiments/shown_answers.hpp"
 #include "experiments/train_task.hpp"
 #include "morphvlm/adapt/shards.hpp"
+#include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/row_order.hpp"
 #include "morphvlm/train/gloo.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
+#include "morphvlm/vlm/quantized_model.hpp"
 
 namespace {
 
@@ -51,6 +53,7 @@ struct Arguments {
   bool resume = false;
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
   bool shard_base = false;     // and with a part of the frozen projections
+  std::string device = "cpu";  // or cuda, cuda:N
 };
 
 constexpr const char* kUsage =
@@ -60,6 +63,7 @@ constexpr const char* kUsage =
     "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
     "         [--checkpoints.every N] [--recompute.every N] [--processes N] [--shard_base]\n"
+    "         [--device cpu|cuda]\n"
     "         [--tokenizer DIR] [--config FILE.json]\n"
     "Every field of the config (docs/train.md) is a flag. Stopped by SIGTERM or SIGINT, it leaves with "
     "status\n"
@@ -93,7 +97,7 @@ class Rows {
   Tensor loss(const Model& model, const std::vector<std::int64_t>& chosen) const {
     std::vector<LabelledIds> texts;
     for (const auto i : chosen) texts.push_back(row(i).text);
-    const Batch batch = collate_labelled(texts, model.config.eoc_token_id);
+    const Batch batch = collate_labelled(texts, model.config.eoc_token_id).to(device_of(model.perceiver));
     return next_token_loss(model, model.hidden(batch.text, latents(model, chosen)), batch.labels);
   }
 
@@ -102,7 +106,7 @@ class Rows {
     if (pictures_.empty()) return {};
     std::vector<std::int64_t> at;
     for (const auto i : chosen) at.push_back(picture_of_[static_cast<std::size_t>(i)]);
-    if (latents_.defined()) return latents_.index_select(0, at::tensor(at));
+    if (latents_.defined()) return latents_.index_select(0, at::tensor(at)).to(device_of(model.perceiver));
     std::vector<std::filesystem::path> paths;
     for (const auto i : at) paths.push_back(pictures_[static_cast<std::size_t>(i)]);
     return model.resample(experiments::picture_features(model, paths, 1, preprocess_));
@@ -116,7 +120,7 @@ class Rows {
     constexpr std::size_t kAtOnce = 8;
     for (std::size_t i = 0; i < pictures_.size(); i += kAtOnce) {
       const auto some = std::span(pictures_).subspan(i, std::min(kAtOnce, pictures_.size() - i));
-      parts.push_back(model.resample(experiments::picture_features(model, some, 1, preprocess_)));
+      parts.push_back(model.resample(experiments::picture_features(model, some, 1, preprocess_)).cpu());
       progress.advance(std::ssize(some));
     }
     return at::cat(parts);
@@ -147,6 +151,7 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   same.resume = false;
   same.processes = 1;
   same.shard_base = false;
+  same.device = "cpu";
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) {
     for (const auto* ids : {&rows.row(i).text.ids, &rows.row(i).text.labels})
@@ -195,6 +200,7 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
                                .keep = a.checkpoints.keep,
                                .resume = a.resume,
                                .identity = run_identity(a, rows)};
+  std::optional<double> reached;  // on the validation data, by the model as it is
   if (!a.validation.empty()) {
     auto data = a.data;
     data.task = "lines";
@@ -203,7 +209,10 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
       held_out.emplace(model, experiments::read_train_rows(data, tokenizer), a,
                        a.out / "validation_latents.safetensors");
     });
-    checkpoints.score = [&] { return mean_loss(model, *held_out, a.batch, processes); };
+    checkpoints.score = [&] {
+      reached = mean_loss(model, *held_out, a.batch, processes);
+      return *reached;
+    };
   }
   const auto show = [&](EventFile& events, std::int64_t step) {
     at::NoGradGuard no_grad;
@@ -227,7 +236,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
        .show = show,
        .describe = describe},
       checkpoints, processes);
-  const double reached = held_out ? mean_loss(model, *held_out, a.batch, processes) : 0;
+  // The last step was scored, unless there was none to do.
+  if (held_out && !reached) checkpoints.score();
   if (!morphvlm::detail::is_first(processes)) return;
   save_adapter(model, a.out / "adapter");
   Json result{{"rows", rows.size()},
@@ -235,24 +245,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
               {"steps", history.size()},
               {"loss", history.back().loss},
               {"adapter", (a.out / "adapter").string()}};
-  if (held_out) result["validation_loss"] = reached;
+  if (reached) result["validation_loss"] = *reached;
   std::cout << result.dump(2) << '\n';
-}
-
-/// The model, of whose projections each process of the ShardGroup keeps its part.
-template <class Held, class Model>
-Held share_base(Model model) {
-  const auto& c = model.config;
-  auto held = Held::init({.vision = c.vision,
-                          .perceiver = c.perceiver,
-                          .language = c.language,
-                          .cross_attention = c.cross_attention,
-                          .adapter = c.adapter,
-                          .media_token_id = c.media_token_id,
-                          .eoc_token_id = c.eoc_token_id},
-                         {TensorOptions(at::kMeta)});
-  quantize_into(held, model);
-  return held;
 }
 
 /// Loads the folder's model with fresh adapters of policy P and trains it.
@@ -271,9 +265,11 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
       node.reset(at::kFloat, generator);
   });
   if (morphvlm::detail::is_first(processes)) std::cerr << to_string(source_rows(model, sources));
+  convert(model, at::TensorOptions().device(device_named(a.device, process_place().local_rank)));
   if constexpr (std::is_same_v<P, LoRA<Attn>>) {
     if (a.shard_base) {
-      auto held = share_base<VLM<V, Perceiver, L, Sharded<P>>>(std::move(model));
+      auto held = quantized<VLM<V, Perceiver, L, Sharded<P>>>(model);
+      model = {};  // the whole projections
       return train_model(held, a, tokenizer, processes);
     }
   }
@@ -283,6 +279,7 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
 void run(const Arguments& a) {
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
   expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
+  device_named(a.device, process_place().local_rank);  // before anything is read
   const ModelDirectory folder = open_model_directory(a.model);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, folder);
   const auto group = communicator_from_environment();
@@ -328,8 +325,7 @@ int main(int argc, char** argv) try {
     std::cerr << kUsage;
     return 2;
   }
-  if (arguments.processes > 1 && morphvlm::detail::launcher() == nullptr)
-    return experiments::launch(arguments.processes, argv);
+  if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
   run(arguments);
   return 0;
 } catch (const Interrupted& e) {

@@ -96,15 +96,7 @@ TYPED_TEST(QuantizedLinear, AWholeModelTrainsOnTopOfIt) {
   const auto config = testing::tiny_config<Plain4>();
   auto plain = testing::tiny_model<Plain4>(7, config);
   testing::wake_adapters(plain, 3);
-  typename Model::Config same{.vision = config.vision,
-                              .perceiver = config.perceiver,
-                              .language = config.language,
-                              .cross_attention = config.cross_attention,
-                              .adapter = config.adapter,
-                              .media_token_id = config.media_token_id,
-                              .eoc_token_id = config.eoc_token_id};
-  auto model = Model::init(same, {TensorOptions(at::kFloat).device(at::kMeta)});
-  quantize_into(model, plain);
+  auto model = quantized<Model>(plain);
   // The plain model with the weights that the quantised one stands for.
   std::size_t projections = 0;
   visit_modules(model, [&](const std::string& name, const auto& node) {

@@ -1,20 +1,13 @@
 // The README's program is the one that is compiled and run.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
+
+#include "tests/structure/source_text.hpp"
 
 namespace {
 
-std::string text_of(const std::string& name) {
-  std::ifstream in(std::filesystem::path(MORPHVLM_SOURCE_DIR) / name);
-  EXPECT_TRUE(in.good()) << name;
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
+using morphvlm::structure::text_of;
 
 TEST(Readme, ProgramIsTheOneThatIsTested) {
   const std::string readme = text_of("README.md"), tested = text_of("tests/consume/readme.cpp");

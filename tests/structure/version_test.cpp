@@ -3,22 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
-#include <sstream>
 #include <string>
+
+#include "tests/structure/source_text.hpp"
 
 namespace {
 
-std::string text_of(const std::string& name) {
-  std::ifstream in(std::filesystem::path(MORPHVLM_SOURCE_DIR) / name);
-  EXPECT_TRUE(in.good()) << name;
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
+using morphvlm::structure::text_of;
 
 // The only match of the expression's group in the file.
 std::string only_match(const std::string& name, const std::string& expression) {

@@ -17,7 +17,6 @@ namespace morphvlm {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 bool succeeds(const std::string& command) {

@@ -88,9 +88,9 @@ struct Processes : ::testing::Test {
 
   fs::path said(std::int64_t rank) const { return scratch / ("said" + std::to_string(rank)); }
 
-  /// Exit statuses by rank. `more` are variables of the last rank alone.
-  std::vector<int> run(const fs::path& folder, std::int64_t size, const Variables& more = {}) const {
-    const testing::Meeting meeting;
+  /// The processes by rank. `more` are variables of the last rank alone.
+  std::vector<pid_t> start(const fs::path& folder, std::int64_t size, const Variables& more,
+                           const testing::Meeting& meeting = {}) const {
     std::vector<pid_t> children;
     for (std::int64_t rank = 0; rank < size; ++rank) {
       auto variables = testing::rank_variables(rank, size, meeting);
@@ -98,7 +98,12 @@ struct Processes : ::testing::Test {
       if (rank + 1 == size) variables.insert(more.begin(), more.end());
       children.push_back(testing::start_child("ProcessesChild.*", variables, said(rank)));
     }
-    return testing::wait_for_all(children);
+    return children;
+  }
+
+  /// Exit statuses by rank.
+  std::vector<int> run(const fs::path& folder, std::int64_t size, const Variables& more = {}) const {
+    return testing::wait_for_all(start(folder, size, more));
   }
 
   std::string all_said(std::int64_t size) const {
@@ -153,14 +158,7 @@ TEST_F(Processes, ALostOneIsNamedAndTheRunGoesOnWithFewer) {
 TEST_F(Processes, OneThatHangsIsNamed) {
   const fs::path folder = scratch / "run";
   fs::create_directories(folder);
-  const testing::Meeting meeting{.timeout = 4};
-  std::vector<pid_t> children;
-  for (const std::int64_t rank : {0, 1}) {
-    auto variables = testing::rank_variables(rank, 2, meeting);
-    variables.emplace(testing::kProcessesFolder, folder.string());
-    if (rank == 1) variables.emplace("MORPHVLM_TEST_HANGS_AT", "9");
-    children.push_back(testing::start_child("ProcessesChild.*", variables, said(rank)));
-  }
+  const auto children = start(folder, 2, {{"MORPHVLM_TEST_HANGS_AT", "9"}}, {.timeout = 4});
   EXPECT_EQ(testing::wait_for(children[0]), 3);
   EXPECT_THAT(testing::contents(said(0)), HasSubstr("lost rank 1"));
   EXPECT_EQ(losses(folder).size(), 2u);

@@ -1,6 +1,8 @@
 // Low-rank adaptation (Hu et al. 2021): y += scale * B (A x).
 #pragma once
 
+#include <ATen/ops/_unsafe_view.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
@@ -9,6 +11,7 @@
 #include <cstdint>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/tensor.hpp"
 
@@ -42,6 +45,18 @@ struct LowRank {
   Tensor operator()(const Tensor& x) const {
     const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
     return at::linear(scale == 1 ? low : low.mul(scale), lora_B.to(x.scalar_type()));
+  }
+
+  /// y [..., out] plus this term of x [..., in], in y's memory, which the caller must own alone.
+  Tensor add_to(Tensor y, const Tensor& x) const {
+    if (!detail::computes_like(x, c10::kCUDA)) return y.add_((*this)(x));
+    // One product that adds, instead of one that writes and a sum that reads it. Not as views, which autograd
+    // would have to follow.
+    const auto shape = y.sizes().vec();
+    const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
+    Tensor rows = at::_unsafe_view(y, {-1, y.size(-1)});
+    rows.addmm_(at::_unsafe_view(low, {-1, low.size(-1)}), lora_B.to(x.scalar_type()).t(), 1, scale);
+    return at::_unsafe_view(rows, shape);
   }
 
   /// See reset.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
 
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/adapt/site.hpp"
@@ -62,13 +63,23 @@ A make_adapter(std::int64_t in, std::int64_t out, const Config& config, const Te
   }
 }
 
-/// Whether an adapter's term is in the base's weight already, so that it is not to be added.
+/// y plus the adapter's term of x, in y's memory; no backward pass may need y as it was.
+template <class A>
+Tensor add_adapter(const A& adapter, Tensor y, const Tensor& x) {
+  if constexpr (requires { adapter.add_to(y, x); }) {
+    return adapter.add_to(std::move(y), x);
+  } else {
+    return y.add_(adapter(x));
+  }
+}
+
+/// Whether an adapter's term is in the base's weight already, or there is no adapter: nothing is to be added.
 template <class A>
 bool is_merged(const A& adapter) {
   if constexpr (requires { adapter.merged; }) {
     return adapter.merged;
   } else {
-    return false;
+    return std::is_same_v<A, Plain>;
   }
 }
 

@@ -16,10 +16,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "morphvlm/adapt/nf4_cuda.hpp"
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -65,6 +68,17 @@ inline Tensor dynamic_levels() {
 inline const Tensor& shared_dynamic_levels() {
   static const Tensor kLevels = dynamic_levels();
   return kLevels;
+}
+
+// The same on a device, copied there once. Never freed: CUDA may be gone when a process ends.
+inline Tensor shared_dynamic_levels(c10::Device device) {
+  if (!device.is_cuda()) return shared_dynamic_levels().to(device);
+  static std::mutex mutex;
+  static auto& copies = *new std::map<c10::DeviceIndex, Tensor>;
+  const std::scoped_lock lock(mutex);
+  const auto [it, fresh] = copies.try_emplace(device.index());
+  if (fresh) it->second = shared_dynamic_levels().to(device);
+  return it->second;
 }
 
 inline Tensor nf4_levels() { return at::tensor(at::ArrayRef<float>(kNf4Levels.data(), kNf4Levels.size())); }
@@ -182,7 +196,7 @@ struct NF4 {
     p.offset = scale.mean();
     const Tensor nested = detail::in_blocks(scale.sub(p.offset), nested_block);
     p.nested_absmax = detail::row_absmax(nested);
-    const Tensor dynamic = detail::shared_dynamic_levels().to(weight.device());
+    const Tensor dynamic = detail::shared_dynamic_levels(weight.device());
     p.absmax = detail::nearest_level(detail::over_absmax(nested, p.nested_absmax), dynamic)
                    .flatten()
                    .slice(0, 0, scale.numel())
@@ -193,7 +207,7 @@ struct NF4 {
 
   /// The scale of each block, float [blocks].
   static Tensor scales(const Packed& p) {
-    const Tensor dynamic = detail::shared_dynamic_levels().to(p.codes.device());
+    const Tensor dynamic = detail::shared_dynamic_levels(p.codes.device());
     const Tensor nested = dynamic.index_select(0, p.absmax.to(at::kInt));
     const Tensor outer = p.nested_absmax.repeat_interleave(nested_block).slice(0, 0, nested.numel());
     return nested.mul(outer).add(p.offset);
@@ -201,6 +215,11 @@ struct NF4 {
 
   /// The weight that `p` stands for, [out, in] in `dtype`.
   static Tensor unpack(const Packed& p, at::ScalarType dtype) {
+    const bool has_kernel = dtype == at::kFloat || dtype == at::kBFloat16;
+    if (has_kernel && p.codes.is_cuda() && has_cuda_kernels())
+      return detail::nf4_unpack_on_cuda(p, detail::shared_dynamic_levels(p.codes.device()), dtype);
+    if (has_kernel && p.codes.is_meta() && detail::computes_like(p.codes, c10::kCUDA))
+      return at::empty({p.out, p.in}, p.codes.options().dtype(dtype));
     const Tensor scale = scales(p);
     if (detail::computes_like(p.codes, c10::kCPU)) {
       if (dtype == at::kFloat) return expand<float>(p, scale, dtype);

@@ -177,6 +177,16 @@ std::int64_t trainable_count(const M& module) {
   return count;
 }
 
+/// Where the module's parameters are; of one without any, the CPU.
+template <class M>
+c10::Device device_of(const M& module) {
+  c10::Device device = c10::kCPU;
+  visit(module, [&](const std::string&, const Tensor& t) {
+    if (t.defined()) device = t.device();
+  });
+  return device;
+}
+
 /// Whether `name` is a part of what a quantised weight is stored as; its dtype belongs to the storage format.
 inline bool is_packed_part(std::string_view name) {
   return name.starts_with("weight.") || matches(name, "*.weight.*");

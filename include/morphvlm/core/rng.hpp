@@ -2,7 +2,9 @@
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/core/Generator.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <numeric>
@@ -12,8 +14,15 @@
 
 namespace morphvlm {
 
-/// A CPU generator (MT19937, as `torch.Generator().manual_seed(seed)`).
-inline at::Generator make_generator(std::uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+/// A generator of its own for tensors on `device`, as `torch.Generator(device).manual_seed(seed)`: MT19937 on
+/// a CPU, Philox on CUDA, which draws other numbers from the same seed.
+inline at::Generator make_generator(std::uint64_t seed, c10::Device device = at::kCPU) {
+  if (device.is_cpu() || device.is_meta()) return at::detail::createCPUGenerator(seed);
+  auto generator =
+      at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+  generator.set_current_seed(seed);
+  return generator;
+}
 
 /// SplitMix64's output function: a good 64-bit mix of a counter (Steele, Lea, Flood 2014).
 inline std::uint64_t split_mix(std::uint64_t x) {

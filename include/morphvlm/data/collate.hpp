@@ -53,6 +53,11 @@ inline constexpr std::int64_t kIgnoredLabel = -100;
 struct Batch {
   TextInput text = {};  ///< ids and mask, int64 [batch, time]
   Tensor labels = {};   ///< int64 [batch, time], kIgnoredLabel where not supervised
+
+  /// The same on a device.
+  Batch to(c10::Device device) const {
+    return {text.to(device), labels.defined() ? labels.to(device) : labels};
+  }
 };
 
 /// OpenFlamingo's labels: ids, but kIgnoredLabel at padding, at `<image>`, before the first `<image>`, and

@@ -11,12 +11,12 @@
 
 namespace morphvlm {
 
-/// A hash of all parameters' names, dtypes, shapes and bytes (on the CPU): part of a feature cache's key.
+/// A hash of all parameters' names, dtypes, shapes and bytes: part of a feature cache's key.
 template <class M>
 std::string weights_fingerprint(const M& module) {
   std::uint64_t hash = 0;
   visit(module, [&](const std::string& name, const Tensor& t) {
-    const Tensor bytes = t.detach().contiguous().view(at::kByte);
+    const Tensor bytes = t.detach().cpu().contiguous().view({-1}).view(at::kByte);
     const std::string_view view(reinterpret_cast<const char*>(bytes.const_data_ptr<std::uint8_t>()),
                                 bytes.numel());
     hash = split_mix(hash ^ fnv1a(name + ' ' + describe(t)) ^ split_mix(fnv1a(view)));

@@ -72,13 +72,16 @@ std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec
                                       std::span<const VqaTokens> queries, const Tensor& latents,
                                       const EvaluateConfig& config) {
   at::NoGradGuard no_grad;
+  const auto device = device_of(model.perceiver);
   SharedBatch batch = collate_shared(queries, codec.pad_token, false);
+  batch.text = batch.text.to(device);
   std::vector<TokenIds> distinct;
   for (const auto owner : batch.owner)
     distinct.push_back(whole_text({queries[owner].prefix, queries[owner].rest, {}}));
   const PaddedIds padded = pad_rows(distinct, codec.pad_token, Padding::left);
   VlmCache cache;
-  const Tensor entry = model.below({.ids = padded.ids, .attention_mask = padded.mask}, &cache);
+  const TextInput whole{.ids = padded.ids, .attention_mask = padded.mask};
+  const Tensor entry = model.below(whole.to(device), &cache);
   const auto prefix_time = batch.text.prefix.ids.size(1);
   batch.text.prefix.entry = entry.slice(1, 0, prefix_time);
   batch.text.rest.entry = entry.slice(1, prefix_time).index_select(0, batch.text.rows);
@@ -88,7 +91,8 @@ std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec
                            .pad_token_id = codec.eoc_token,
                            .num_beams = config.num_beams,
                            .length_penalty = config.length_penalty};
-  const Tensor ids = generate_from(model, out, cache, batch.text.rest.attention_mask, how).ids;
+  const Tensor ids =
+      generate_from(model, out, cache, batch.text.rest.attention_mask, how).ids.cpu().contiguous();
   std::vector<std::string> answers;
   for (std::int64_t r = 0; r < ids.size(0); ++r) {
     const auto* row = ids.const_data_ptr<std::int64_t>() + r * ids.size(1);

@@ -56,23 +56,27 @@ template <class Model>
 std::vector<double> choice_scores(const Model& model, const RankedQuery& q, const Tensor& latents) {
   at::NoGradGuard no_grad;
   const auto n = std::ssize(q.choices);
-  const auto row = [&](const TokenIds& ids) { return pad_rows(std::span(&ids, 1), 0, Padding::right).ids; };
+  const auto device = device_of(model.perceiver);
+  const auto padded_on_device = [&](std::span<const TokenIds> rows) {
+    const PaddedIds p = pad_rows(rows, 0, Padding::right);
+    return PaddedIds{p.ids.to(device), p.mask.to(device)};
+  };
   VlmCache cache;
-  const Tensor read = model.hidden({.ids = row(q.query)}, latents, &cache);
+  const Tensor read = model.hidden({.ids = padded_on_device(std::span(&q.query, 1)).ids}, latents, &cache);
   const Tensor last = read.slice(1, read.size(1) - 1).expand({n, -1, -1});
   std::vector<TokenIds> heads = q.choices;
   for (auto& ids : heads) ids.pop_back();
-  const PaddedIds padded = pad_rows(heads, 0, Padding::right);
+  const PaddedIds padded = padded_on_device(heads);
   Tensor hidden = last;
   if (padded.ids.size(1) > 0) {
-    VlmCache copies = cache.select(at::zeros({n}, at::kLong));
+    VlmCache copies = cache.select(at::zeros({n}, TensorOptions(at::kLong).device(device)));
     hidden = at::cat({last, model.hidden({.ids = padded.ids}, {}, &copies)}, 1);
   }
   const Tensor log_probs = at::log_softmax(model.logits(hidden).to(at::kFloat), -1);
-  const PaddedIds targets = pad_rows(q.choices, 0, Padding::right);
+  const PaddedIds targets = padded_on_device(q.choices);
   const Tensor token = log_probs.gather(-1, targets.ids.unsqueeze(-1)).squeeze(-1);
   const Tensor mask = targets.mask.to(at::kFloat);
-  const Tensor mean = token.mul(mask).sum(1).div(mask.sum(1)).to(at::kDouble).contiguous();
+  const Tensor mean = token.mul(mask).sum(1).div(mask.sum(1)).to(at::kCPU, at::kDouble).contiguous();
   return {mean.const_data_ptr<double>(), mean.const_data_ptr<double>() + n};
 }
 

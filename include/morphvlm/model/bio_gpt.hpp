@@ -105,14 +105,15 @@ struct BioGpt {
   /// cache and new tokens and may be undefined. Padding stands at -1, as in HF's model. Error: more positions
   /// than the model has.
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
-    const auto past = cache ? cache->length() : 0, time = ids.size(1);
-    expect(past + time <= config.max_position_embeddings, "BioGPT: expected at most ",
-           config.max_position_embeddings, " positions, found ", past + time);
-    Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    if (attention_mask.defined()) positions = positions.masked_fill(attention_mask.slice(1, past).eq(0), -1);
-    return {
-        .mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), biogpt.embed_tokens.weight),
-        .positions = positions};
+    DecoderContext context = decoder_context(ids, attention_mask, cache);
+    const auto past = cache ? cache->length() : 0, end = context.place.defined() ? past : past + ids.size(1);
+    expect(end <= config.max_position_embeddings, "BioGPT: expected at most ", config.max_position_embeddings,
+           " positions, found ", end);
+    context.mask = score_bias(context.mask, biogpt.embed_tokens.weight);
+    // What goes into a cache of fixed length is no padding.
+    if (attention_mask.defined() && !context.place.defined())
+      context.positions = context.positions.masked_fill(attention_mask.slice(1, past).eq(0), -1);
+    return context;
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim], positions included

@@ -126,11 +126,18 @@ struct Mpt {
   /// The biased mask for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
   /// cache and new tokens and may be undefined.
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
+    DecoderContext context = decoder_context(ids, attention_mask, cache);
     const auto past = cache ? cache->length() : 0, time = ids.size(1);
-    const Tensor mask = causal_mask(past, time, attention_mask, ids.device());
     const Tensor slopes = alibi_slopes(config.n_heads, config.alibi_bias_max, ids.device());
-    return {.mask = alibi_mask(mask, time, past + time, slopes),
-            .positions = token_positions(past, time, attention_mask, ids.device())};
+    if (context.place.defined()) {
+      context.mask = alibi_mask(context.mask, context.place, past, slopes);
+      return context;
+    }
+    const Tensor mask =
+        context.is_causal ? causal_mask(past, time, attention_mask, ids.device()) : context.mask;
+    context.mask = alibi_mask(mask, time, past + time, slopes);
+    context.is_causal = false;
+    return context;
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim]

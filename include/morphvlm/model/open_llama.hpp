@@ -82,13 +82,11 @@ struct Llama {
   /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
   /// `attention_mask` covers cache and new tokens and may be undefined.
   DecoderContext context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) const {
-    const auto past = cache ? cache->length() : 0, time = ids.size(1);
-    const Tensor positions = token_positions(past, time, attention_mask, ids.device());
-    return {
-        .mask = score_bias(causal_mask(past, time, attention_mask, ids.device()), model.embed_tokens.weight),
-        .rope = rope_table(positions, config.attention().head_dim, config.rope_theta,
-                           model.embed_tokens.weight.scalar_type()),
-        .positions = positions};
+    DecoderContext context = decoder_context(ids, attention_mask, cache);
+    context.mask = score_bias(context.mask, model.embed_tokens.weight);
+    context.rope = rope_table(context.positions, config.attention().head_dim, config.rope_theta,
+                              model.embed_tokens.weight.scalar_type());
+    return context;
   }
 
   /// ids int64 [batch, time] -> [batch, time, dim]

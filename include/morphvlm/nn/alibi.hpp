@@ -25,16 +25,21 @@ inline Tensor alibi_slopes(std::int64_t heads, double bias_max, const at::Device
 }
 
 /// -slope * |distance of query and key|, with -inf where `mask` (bool, see causal_mask; may be undefined)
-/// forbids attention: float [batch or 1, heads, time, keys], to be added to the scores. The queries are the
-/// last `time` of `keys` positions. MPT subtracts distances to the last key instead, which softmax cannot
-/// tell apart; but those grow with the text for near keys too, and 16 bits would round away what tells these
-/// from each other.
-inline Tensor alibi_mask(const Tensor& mask, std::int64_t time, std::int64_t keys, const Tensor& slopes) {
-  const Tensor query = at::arange(keys - time, keys, slopes.options()).unsqueeze(-1);
+/// forbids attention: float [batch or 1, heads, time, keys], to be added to the scores, for queries at
+/// positions `place` [time]. MPT subtracts distances to the last key instead, which softmax cannot tell
+/// apart; but those grow with the text for near keys too, and 16 bits would round away what tells these from
+/// each other.
+inline Tensor alibi_mask(const Tensor& mask, const Tensor& place, std::int64_t keys, const Tensor& slopes) {
+  const Tensor query = place.to(slopes.scalar_type()).unsqueeze(-1);
   const Tensor distance = at::arange(keys, slopes.options()).sub(query).abs();
   const Tensor bias = slopes.neg().view({1, -1, 1, 1}).mul(distance);
   if (!mask.defined()) return bias;
   return bias.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
+}
+
+/// alibi_mask of queries that are the last `time` of `keys` positions.
+inline Tensor alibi_mask(const Tensor& mask, std::int64_t time, std::int64_t keys, const Tensor& slopes) {
+  return alibi_mask(mask, at::arange(keys - time, keys, slopes.options()), keys, slopes);
 }
 
 }  // namespace morphvlm

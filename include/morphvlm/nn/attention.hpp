@@ -2,11 +2,15 @@
 #pragma once
 
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+#include <cstdint>
 #include <limits>
 #include <optional>
+#include <tuple>
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -48,22 +52,50 @@ inline Tensor score_bias(const Tensor& mask, const Tensor& x) {
       .masked_fill_(mask.logical_not(), -std::numeric_limits<double>::infinity());
 }
 
+namespace detail {
+
+// Heads filled up with zeros to a width that LibTorch's fused attention on CUDA takes; no score changes.
+// OpenLLaMA-3B's are 100 wide, and would else be computed with all scores in memory.
+inline Tensor in_whole_vectors(const Tensor& x) {
+  constexpr std::int64_t kVector = 8;
+  const auto rest = x.size(-1) % kVector;
+  return rest == 0 ? x : at::constant_pad_nd(x, {0, kVector - rest});
+}
+
+inline Tensor attend_on_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
+                             const std::optional<Tensor>& mask, bool is_causal) {
+  const double scale = 1 / std::sqrt(static_cast<double>(q.size(-1)));
+  const Tensor queries = in_whole_vectors(q), keys = in_whole_vectors(k), values = in_whole_vectors(v);
+  const Tensor out = q.is_meta()
+                         ? std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(queries, keys, values,
+                                                                                       0, is_causal, mask))
+                         : at::scaled_dot_product_attention(queries, keys, values, mask, 0, is_causal, scale);
+  return out.slice(-1, 0, v.size(-1));
+}
+
+}  // namespace detail
+
 /// softmax(q k^T / sqrt(d)) v for q [b, heads, t, d] and k, v [b, kv_heads, s, d]; kv_heads divides heads.
 /// `mask` is undefined (all attend), or broadcastable to [b, heads, t, s]: bool, true where attention is
 /// allowed, or floating, added to the scores. A row that may attend to nothing is the caller's to avoid.
-inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
+/// `is_causal` instead of a mask: query i of t attends to the first i + 1 of t keys.
+inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+                     bool is_causal = false) {
   const auto heads = q.size(1);
   const auto dtype = detail::attention_dtype(q);
   const auto keys = detail::repeat_heads(k.to(dtype), heads),
              values = detail::repeat_heads(v.to(dtype), heads);
   std::optional<Tensor> attention_mask;
   if (mask.defined()) attention_mask = mask.is_floating_point() ? mask.to(dtype) : mask;
+  if (detail::computes_like(q, c10::kCUDA))
+    return detail::attend_on_cuda(q, keys, values, attention_mask, is_causal);
   if (q.is_meta() && detail::meta_stands_for()) {
-    const auto [out, rest] =
-        at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0, false, attention_mask);
+    const auto [out, rest] = at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0,
+                                                                             is_causal, attention_mask);
     return out.to(q.scalar_type());
   }
-  return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask).to(q.scalar_type());
+  return at::scaled_dot_product_attention(q.to(dtype), keys, values, attention_mask, 0, is_causal)
+      .to(q.scalar_type());
 }
 
 }  // namespace morphvlm

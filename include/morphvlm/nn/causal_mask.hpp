@@ -21,6 +21,20 @@ inline Tensor token_positions(std::int64_t past, std::int64_t time, const Tensor
   return attention_mask.to(at::kLong).cumsum(-1).sub(1).clamp_min(0).slice(1, past);
 }
 
+/// The position of a token that goes to `place` (int64 [1]) of a cache of fixed length, int64 [batch or 1,
+/// 1]. `attention_mask` is undefined or covers the cache's whole length.
+inline Tensor token_positions(const Tensor& place, const Tensor& attention_mask) {
+  if (!attention_mask.defined()) return place.unsqueeze(0);
+  return attention_mask.to(at::kLong).cumsum(-1).sub(1).index_select(1, place);
+}
+
+/// Whom such a token attends to: bool [batch or 1, 1, 1, length], true up to itself but for padding.
+inline Tensor causal_mask(const Tensor& place, std::int64_t length, const Tensor& attention_mask) {
+  const Tensor seen = at::arange(length, place.options()).le(place).view({1, 1, 1, length});
+  if (!attention_mask.defined()) return seen;
+  return seen.logical_and(attention_mask.to(at::kBool).unsqueeze(1).unsqueeze(1));
+}
+
 /// bool [batch or 1, 1, time, past + time], true where the query may attend: keys not after it and not
 /// padding. A padding query attends to itself, so that no row is empty. Undefined when one token sees all.
 inline Tensor causal_mask(std::int64_t past, std::int64_t time, const Tensor& attention_mask,

@@ -49,7 +49,13 @@ struct SwiGlu {
   Proj down_proj = {};  ///< [dim, hidden]
 
   /// [..., dim] -> [..., dim]
-  Tensor operator()(const Tensor& x) const { return down_proj(silu_times(gate_proj(x), up_proj(x))); }
+  Tensor operator()(const Tensor& x) const {
+    if constexpr (detail::PlainProjection<Proj>) {
+      if (detail::is_bare(gate_proj, x) && detail::is_bare(up_proj, x))
+        return down_proj(few_rows_swiglu_on_cuda(x, gate_proj.weight, up_proj.weight));
+    }
+    return down_proj(silu_times(gate_proj(x), up_proj(x)));
+  }
 
   /// Random parameters of these sizes.
   static SwiGlu init(std::int64_t dim, std::int64_t hidden, const Init& init,

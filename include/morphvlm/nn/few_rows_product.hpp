@@ -15,6 +15,7 @@
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
+#include "morphvlm/nn/few_rows_cuda.hpp"
 
 namespace morphvlm {
 
@@ -254,6 +255,7 @@ inline Tensor product(const Tensor& x, const Tensor& weight, const Tensor& bias 
   if (plain && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16 &&
       is_few_rows(x, weight.size(1)) && weight.is_contiguous())
     return few_rows_product<c10::BFloat16>(x, weight, {}, bias);
+  if (plain && is_few_rows_on_cuda(x, weight)) return few_rows_products_on_cuda(x, {weight}, {bias}).front();
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 

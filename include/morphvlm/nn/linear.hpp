@@ -1,10 +1,13 @@
 // The projection that everything else is made of, with room for an adapter that costs nothing when absent.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <array>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
@@ -26,7 +29,7 @@ struct Linear {
     const auto dtype = x.scalar_type();
     Tensor y = product(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
     if constexpr (!std::is_same_v<Adapter, Plain>) {
-      if (!is_merged(adapter)) y.add_(adapter(x));  // the product's own memory; no backward pass needs it
+      if (!is_merged(adapter)) return add_adapter(adapter, std::move(y), x);
     }
     return y;
   }
@@ -43,6 +46,35 @@ struct Linear {
     return linear;
   }
 };
+
+namespace detail {
+
+// Whether the projection's weight is a tensor, and not in a format of its own.
+template <class L>
+concept PlainProjection = requires(const L& linear) {
+  linear.weight.scalar_type();
+};
+
+// Whether the projection is no more than a product with its weight as it is, of few rows on CUDA.
+template <PlainProjection L>
+bool is_bare(const L& linear, const Tensor& x) {
+  return !at::GradMode::is_enabled() && is_merged(linear.adapter) && is_few_rows_on_cuda(x, linear.weight) &&
+         (!linear.bias.defined() || linear.bias.scalar_type() == x.scalar_type());
+}
+
+}  // namespace detail
+
+/// a(x), b(x), c(x) of projections of one input: in one launch where that pays (decoding on CUDA).
+template <class A, class B, class C>
+std::array<Tensor, 3> project(const A& a, const B& b, const C& c, const Tensor& x) {
+  if constexpr (detail::PlainProjection<A> && detail::PlainProjection<B> && detail::PlainProjection<C>) {
+    if (detail::is_bare(a, x) && detail::is_bare(b, x) && detail::is_bare(c, x)) {
+      const auto out = few_rows_products_on_cuda(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
+      return {out[0], out[1], out[2]};
+    }
+  }
+  return {a(x), b(x), c(x)};
+}
 
 static_assert(sizeof(Linear<>) == 2 * sizeof(Tensor),
               "morphvlm: an unadapted Linear must be no larger than its weight and bias");

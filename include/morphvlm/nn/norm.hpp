@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_rms_norm.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rms_norm.h>
@@ -9,8 +10,10 @@
 
 #include <cmath>
 #include <cstdint>
+#include <tuple>
 
 #include "morphvlm/core/init.hpp"
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
 
@@ -64,7 +67,12 @@ struct RMSNorm {
     const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
     if (plain && detail::is_float_or_bf16(weight) && is_few_rows(x, weight.size(0)))
       return detail::few_rows_rms_norm(x, weight, eps);
-    return at::rms_norm(x, weight.sizes(), weight.to(x.scalar_type()), eps);
+    const Tensor factors = weight.to(x.scalar_type());
+    // CUDA's own kernel keeps its input and one number a row, which a plan finds in LayerNorm.
+    if (x.is_cuda()) return std::get<0>(at::_fused_rms_norm(x, weight.sizes(), factors, eps));
+    if (x.is_meta() && detail::computes_like(x, c10::kCUDA))
+      return at::layer_norm(x, weight.sizes(), factors, {}, eps);
+    return at::rms_norm(x, weight.sizes(), factors, eps);
   }
 
   /// Ones.

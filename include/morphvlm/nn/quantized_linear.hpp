@@ -28,6 +28,9 @@ template <WeightFormat F>
 Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
   if constexpr (std::is_same_v<F, NF4>) {
     if (has_nf4_product(x, packed)) return nf4_product(x, packed);
+    if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && packed.in % NF4::block == 0 && x.numel() > 0 &&
+        x.numel() <= kMaxNf4CudaRows * packed.in && has_cuda_kernels())
+      return nf4_product_on_cuda(x, packed, shared_dynamic_levels(x.device()));
   }
   if constexpr (std::is_same_v<F, Int8>) {
     if (is_few_rows(x, packed.in))
@@ -65,7 +68,7 @@ struct Linear<Over<F, Adapter>> {
     Tensor y = x.requires_grad() && at::GradMode::is_enabled() ? detail::PackedProduct<F>::apply(x, weight)
                                                                : detail::packed_product<F>(x, weight);
     if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
-    if constexpr (!std::is_same_v<Adapter, Plain>) y.add_(adapter(x));
+    if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
     return y;
   }
 

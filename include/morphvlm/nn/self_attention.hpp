@@ -4,7 +4,10 @@
 #include <cstdint>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/nn/attention.hpp"
+#include "morphvlm/nn/causal_mask.hpp"
+#include "morphvlm/nn/decode_attention.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/rope.hpp"
@@ -22,21 +25,41 @@ struct SelfAttentionConfig {
 
 /// What the layers of one forward pass share.
 struct DecoderContext {
-  Tensor mask = {};       ///< bool, see causal_mask, or floating, added to the scores (ALiBi)
-  RopeTable rope = {};    ///< of models with rotary positions
-  Tensor positions = {};  ///< int64 [batch or 1, time], see token_positions
+  Tensor mask = {};        ///< bool, see causal_mask, or floating, added to the scores (ALiBi)
+  RopeTable rope = {};     ///< of models with rotary positions
+  Tensor positions = {};   ///< int64 [batch or 1, time], see token_positions
+  bool is_causal = false;  ///< stands for a mask by which each token attends to those up to itself
+  Tensor place = {};       ///< as KvCache's
 };
+
+/// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
+/// cache and new tokens, of a cache of fixed length all there is room for, and may be undefined. The mask is
+/// undefined where none is needed.
+inline DecoderContext decoder_context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) {
+  const auto past = cache ? cache->length() : 0, time = ids.size(1);
+  if (cache && cache->place.defined()) {
+    return {.mask = causal_mask(cache->place, past, attention_mask),
+            .positions = token_positions(cache->place, attention_mask),
+            .place = cache->place};
+  }
+  // CUDA's kernels for this case skip what a mask would forbid, and need no memory for one.
+  const bool is_causal =
+      past == 0 && time > 1 && !attention_mask.defined() && detail::computes_like(ids, c10::kCUDA);
+  return {.mask = is_causal ? Tensor{} : causal_mask(past, time, attention_mask, ids.device()),
+          .positions = token_positions(past, time, attention_mask, ids.device()),
+          .is_causal = is_causal};
+}
 
 /// Attention of new queries q [batch, heads, time, d] over what the cache holds and the new keys and values,
 /// by which the cache is extended; heads joined: [batch, time, heads * d].
 inline Tensor attend_causal(const Tensor& q, Tensor k, Tensor v, const DecoderContext& context,
                             LayerCache* cache) {
   if (cache) {
-    cache->append(k, v);
+    cache->append(k, v, context.place);
     k = cache->k;
     v = cache->v;
   }
-  return join_heads(attend(q, k, v, context.mask));
+  return join_heads(attend(q, k, v, context.mask, context.is_causal));
 }
 
 /// HF equivalent: `LlamaAttention`. Field names are its checkpoint keys.
@@ -53,9 +76,12 @@ struct SelfAttention {
 
   /// x [batch, time, dim] -> [batch, time, dim]. With a cache, attends to what it holds and extends it.
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache = nullptr) const {
-    const Tensor q = apply_rope(split_heads(q_proj(x), heads), context.rope);
-    const Tensor k = apply_rope(split_heads(k_proj(x), kv_heads), context.rope);
-    return o_proj(attend_causal(q, k, split_heads(v_proj(x), kv_heads), context, cache));
+    const auto [q, k, v] = project(q_proj, k_proj, v_proj, x);
+    if (has_decode_attention(q, context.rope, context.place, cache))
+      return o_proj(decode_attention(q, k, v, context.rope, context.place, context.mask, *cache));
+    const Tensor turned_q = apply_rope(split_heads(q, heads), context.rope);
+    const Tensor turned_k = apply_rope(split_heads(k, kv_heads), context.rope);
+    return o_proj(attend_causal(turned_q, turned_k, split_heads(v, kv_heads), context, cache));
   }
 
   /// Random parameters of these sizes.

@@ -1,10 +1,8 @@
-// Processes on one machine or several, joined by LibTorch's c10d over TCP (Gloo). (Python:
-// torch.distributed.init_process_group("gloo").)
+// Processes on one machine or several, joined by LibTorch's c10d: over TCP (Gloo), and where this build has
+// NCCL by that for tensors on CUDA. (Python: torch.distributed.init_process_group("cpu:gloo,cuda:nccl").)
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -23,68 +21,10 @@
 
 #include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/train/nccl.hpp"
+#include "morphvlm/train/process_place.hpp"
 
 namespace morphvlm {
-
-/// Where a process stands among others, and where they meet.
-struct ProcessPlace {
-  std::int64_t rank = 0,                                         ///< from 0
-      size = 1;                                                  ///< processes in all
-  std::string address = "127.0.0.1";                             ///< of rank 0
-  std::int64_t port = 29500;                                     ///< where rank 0 listens
-  std::chrono::milliseconds timeout = std::chrono::minutes(30);  ///< for the slowest process
-};
-
-namespace detail {
-
-// The variables by which a launcher tells a process how many there are and which it is.
-struct LauncherVariables {
-  const char* size;
-  const char* rank;
-};
-
-// The launcher that started this process, or none. Slurm sets the number of tasks also in a shell that is one
-// process; that of a step only for what srun starts.
-inline const LauncherVariables* launcher() {
-  static constexpr std::array<LauncherVariables, 3> kLaunchers{
-      {{"WORLD_SIZE", "RANK"},
-       {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
-       {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}}};
-  for (const auto& l : kLaunchers)
-    if (std::getenv(l.size) != nullptr) return &l;
-  return nullptr;
-}
-
-inline std::int64_t environment_number(const char* name, std::int64_t least, std::int64_t most) {
-  const char* const text = std::getenv(name);
-  expect(text != nullptr, "environment: ", name, " is not set, but this is one of several processes");
-  std::int64_t value = 0;
-  const std::string_view view(text);
-  const auto [at, error] = std::from_chars(view.data(), view.data() + view.size(), value);
-  expect(error == std::errc{} && at == view.data() + view.size() && value >= least && value <= most,
-         "environment: ", name, ": expected a number from ", least, " to ", most, ", found \"", text, '"');
-  return value;
-}
-
-}  // namespace detail
-
-/// The place that a launcher tells: torchrun and its like by RANK and WORLD_SIZE, Open MPI's mpirun and
-/// Slurm's srun by variables of their own; alone where there is none. MASTER_ADDR and MASTER_PORT say where
-/// rank 0 is (127.0.0.1, 29500), MORPHVLM_TIMEOUT_SECONDS sets the timeout.
-inline ProcessPlace process_place() {
-  ProcessPlace place;
-  const auto* const launcher = detail::launcher();
-  if (launcher == nullptr) return place;
-  constexpr std::int64_t kMostProcesses = 1 << 16, kMostSeconds = 1 << 20;
-  place.size = detail::environment_number(launcher->size, 1, kMostProcesses);
-  place.rank = detail::environment_number(launcher->rank, 0, place.size - 1);
-  if (const char* const address = std::getenv("MASTER_ADDR")) place.address = address;
-  if (std::getenv("MASTER_PORT") != nullptr) place.port = detail::environment_number("MASTER_PORT", 1, 65535);
-  if (std::getenv("MORPHVLM_TIMEOUT_SECONDS") != nullptr)
-    place.timeout =
-        std::chrono::seconds(detail::environment_number("MORPHVLM_TIMEOUT_SECONDS", 1, kMostSeconds));
-  return place;
-}
 
 #ifdef USE_C10D_GLOO
 
@@ -118,22 +58,35 @@ class GlooCommunicator : public Communicator {
   Wait start_sum(Tensor t) override {
     return start([&] {
       std::vector<Tensor> all{t};
-      return group_->allreduce(all);
+      return backend(t).allreduce(all);
     });
   }
   Wait start_gather(Tensor all, Tensor mine) override {
     // Gloo knows fewer dtypes than bytes.
     Tensor to = all.view(at::kByte), from = mine.view(at::kByte);
-    return start([&] { return group_->_allgather_base(to, from); });
+    return start([&] { return backend(all)._allgather_base(to, from); });
   }
   void broadcast(Tensor& t) override {
     start([&] {
       std::vector<Tensor> all{t};
-      return group_->broadcast(all);
+      return backend(t).broadcast(all);
     })();
   }
 
  private:
+  // Gloo takes tensors on CUDA too, but copies them to the CPU and back.
+  c10d::Backend& backend(const Tensor& t) {
+#ifdef USE_C10D_NCCL
+    if (t.is_cuda()) {
+      if (!nccl_) nccl_ = nccl_backend(ledger_.store, place_);
+      return *nccl_;
+    }
+#else
+    static_cast<void>(t);
+#endif
+    return *group_;
+  }
+
   template <class F>
   void explain(const std::string& what, F&& f) const {
     try {
@@ -239,7 +192,10 @@ class GlooCommunicator : public Communicator {
 
   ProcessPlace place_;
   Ledger ledger_ = {.size = place_.size};
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_ = {};
+  c10::intrusive_ptr<c10d::Backend> group_ = {};
+#ifdef USE_C10D_NCCL
+  c10::intrusive_ptr<c10d::Backend> nccl_ = {};  // made by the first call that needs it
+#endif
   std::int64_t calls_ = 0;
   Clock::duration patience_ = kLeastPatience;
   Clock::time_point last_ = Clock::now();

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
@@ -94,9 +97,10 @@ struct AdamW {
         grad.push_back(g.parameters[i].grad());
         m.push_back(g.exp_avg[i]);
         v.push_back(g.exp_avg_sq[i]);
-        n.push_back(g.steps[i].add_(1));
+        n.push_back(g.steps[i]);
       }
       if (p.empty()) continue;
+      at::_foreach_add_(n, 1);
       at::_fused_adamw_(p, grad, m, v, {}, n, lr * g.lr_scale, config.beta1, config.beta2, g.weight_decay,
                         config.eps, false, false);
     }
@@ -115,21 +119,17 @@ struct AdamW {
 /// equivalent: `clip_grad_norm_`.
 inline double clip_gradients(AdamW& optimizer, double max_norm) {
   at::NoGradGuard no_grad;
-  std::vector<Tensor> norms;
+  std::vector<Tensor> gradients, norms;
   for (auto& g : optimizer.groups) {
     for (auto& p : g.parameters) {
-      if (p.grad().defined()) norms.push_back(at::linalg_vector_norm(p.grad()).to(at::kDouble));
+      if (p.grad().defined()) gradients.push_back(p.mutable_grad());
     }
   }
-  if (norms.empty()) return 0;
+  if (gradients.empty()) return 0;
+  for (const auto& norm : at::_foreach_norm(gradients)) norms.push_back(norm.to(at::kDouble));
   const double norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
   const double factor = max_norm / (norm + 1e-6);
-  if (max_norm <= 0 || factor >= 1) return norm;
-  for (auto& g : optimizer.groups) {
-    for (auto& p : g.parameters) {
-      if (p.grad().defined()) p.mutable_grad().mul_(factor);
-    }
-  }
+  if (max_norm > 0 && factor < 1) at::_foreach_mul_(gradients, factor);
   return norm;
 }
 

@@ -27,6 +27,7 @@ struct PlanWork {
   std::int64_t images = 1;        ///< of a row
   std::int64_t supervised = 8;    ///< tokens of a row that the loss predicts
   std::int64_t image_size = 224;  ///< pixels along a side; towers with fixed positions have their own
+  bool packed = false;            ///< rows are full of tokens: no padding, so no mask
   bool cached_latents = false;  ///< the resampler's output comes from a file: tower and resampler do not run
 };
 
@@ -152,8 +153,8 @@ Plan plan(const typename Model::Config& config, const PlanSetup& setup, const Pl
         model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
   }
   out.vision_flops = operations.flops();
-  const TextInput text{.ids = at::empty({work.batch, work.seq}, ids),
-                       .attention_mask = at::empty({work.batch, work.seq}, ids)};
+  TextInput text{.ids = at::empty({work.batch, work.seq}, ids)};
+  if (!work.packed) text.attention_mask = at::empty({work.batch, work.seq}, ids);
   const Tensor positions = at::empty({work.batch * work.supervised}, ids);
   const auto before = memory.use().live;
   const Tensor loss = planned_loss(model, text, latents, positions, positions, setup.loss);

@@ -3,9 +3,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
@@ -14,6 +12,7 @@
 
 #include "morphvlm/vlm/beam_search.hpp"
 #include "morphvlm/vlm/sample.hpp"
+#include "morphvlm/vlm/token_reader.hpp"
 #include "morphvlm/vlm/vlm.hpp"
 
 namespace morphvlm {
@@ -27,41 +26,37 @@ struct Generated {
 
 namespace detail {
 
-inline Tensor with_new_column(const Tensor& mask) {
-  return mask.defined() ? at::cat({mask, at::ones({mask.size(0), 1}, mask.options())}, 1) : mask;
-}
-
 template <class Model>
 Tensor last_logits(const Model& model, const Tensor& hidden) {
   return model.logits(hidden.select(1, hidden.size(1) - 1));
 }
 
 template <class Model>
-Generated continue_rows(const Model& model, Tensor hidden, VlmCache& cache, Tensor mask,
+Generated continue_rows(const Model& model, const Tensor& hidden, TokenReader<Model>& reader,
                         const GenerateConfig& c) {
   std::vector<Tensor> tokens;
+  Tensor logits = last_logits(model, hidden);
   const auto batch = hidden.size(0);
   const auto options = TensorOptions(at::kLong).device(hidden.device());
   Tensor done = at::zeros({batch}, options.dtype(at::kBool)), lengths = at::zeros({batch}, options);
   for (std::int64_t step = 0; step < c.max_new_tokens; ++step) {
-    const Tensor next = choose_token(last_logits(model, hidden), c, step).masked_fill(done, c.pad_token_id);
+    const Tensor next = choose_token(logits, c, step).masked_fill(done, c.pad_token_id);
     tokens.push_back(next);
     lengths = lengths.add(done.logical_not().to(at::kLong));
     done = done.logical_or(ends_row(next, c));
     if (step + 1 == c.max_new_tokens || done.all().template item<bool>()) break;
-    mask = with_new_column(mask);
-    hidden = model.hidden({.ids = next.unsqueeze(1), .attention_mask = mask}, {}, &cache);
+    logits = reader.read(next.unsqueeze(1));
   }
   return {.ids = at::stack(tokens, 1), .lengths = lengths};
 }
 
 template <class Model>
 Generated continue_beams(const Model& model, const Tensor& hidden, VlmCache& cache, Tensor mask,
-                         const GenerateConfig& c) {
+                         Reading reading, const GenerateConfig& c) {
   const auto batch = hidden.size(0), beams = c.num_beams;
   BeamSearch search = begin_beam_search(batch, c, hidden.device());
-  const auto log_probs = [&](const Tensor& h) {
-    return hold_back_eos(at::log_softmax(last_logits(model, h).to(at::kFloat), -1), c, search.step);
+  const auto log_probs = [&](const Tensor& logits) {
+    return hold_back_eos(at::log_softmax(logits.to(at::kFloat), -1), c, search.step);
   };
   // The text was read once; its beams part here.
   const Tensor owner =
@@ -69,12 +64,11 @@ Generated continue_beams(const Model& model, const Tensor& hidden, VlmCache& cac
   const Tensor itself = at::arange(batch * beams, owner.options());
   cache = cache.select(owner);
   if (mask.defined()) mask = mask.index_select(0, owner);
-  BeamChoice choice = advance(search, log_probs(hidden).index_select(0, owner));
+  TokenReader<Model> reader(model, cache, mask, c.max_new_tokens, reading);
+  BeamChoice choice = advance(search, log_probs(last_logits(model, hidden)).index_select(0, owner));
   while (!search.done) {
-    if (!choice.rows.equal(itself)) cache.reorder_text(choice.rows);
-    mask = with_new_column(mask);
-    choice =
-        advance(search, log_probs(model.hidden({.ids = choice.tokens, .attention_mask = mask}, {}, &cache)));
+    if (!choice.rows.equal(itself)) reader.reorder(choice.rows);
+    choice = advance(search, log_probs(reader.read(choice.tokens)));
   }
   const auto best = [&](const Tensor& t) { return t.slice(1, 0, c.num_return_sequences).flatten(0, 1); };
   const Tensor lengths = best(search.lengths);
@@ -92,8 +86,12 @@ Generated generate_from(const Model& model, const Tensor& hidden, VlmCache& cach
                         const Tensor& attention_mask, const GenerateConfig& config) {
   at::NoGradGuard no_grad;
   check_generate_config(config, model.config.language.vocab_size);
-  if (config.num_beams > 1) return detail::continue_beams(model, hidden, cache, attention_mask, config);
-  return detail::continue_rows(model, hidden, cache, attention_mask, config);
+  const auto reading =
+      config.use_graph ? fastest_reading(hidden.device(), config.max_new_tokens) : Reading::growing;
+  if (config.num_beams > 1)
+    return detail::continue_beams(model, hidden, cache, attention_mask, reading, config);
+  TokenReader<Model> reader(model, cache, attention_mask, config.max_new_tokens, reading);
+  return detail::continue_rows(model, hidden, reader, config);
 }
 
 /// Continues texts, which are read once, as are the images. Texts of different length are padded on the left

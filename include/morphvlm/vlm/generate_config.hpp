@@ -48,6 +48,9 @@ struct GenerateConfig {
   std::int64_t seed = 0;
   std::vector<std::int64_t> streams = {};  ///< the rows' numbers; empty: 0, 1, ...
 
+  /// On CUDA, steps are replayed from a recorded graph where that pays; no result changes. See Reading.
+  bool use_graph = true;
+
   /// All tokens that end a row.
   std::vector<std::int64_t> eos_ids() const {
     std::vector<std::int64_t> ids = other_eos_token_ids;

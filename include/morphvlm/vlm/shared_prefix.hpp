@@ -14,6 +14,11 @@ struct SharedPrefix {
   TextInput prefix = {};  ///< ids [U, P], left-padded
   Tensor rows = {};       ///< int64 [B]: whose beginning each text has
   TextInput rest = {};    ///< ids [B, S] from the media token on; attention_mask [B, P + S]
+
+  /// The same on a device.
+  SharedPrefix to(c10::Device device) const {
+    return {prefix.to(device), rows.defined() ? rows.to(device) : rows, rest.to(device)};
+  }
 };
 
 /// VLM::hidden of the texts' rests, [B, S, dim]; gradients flow through the shared beginnings. `latents`

@@ -24,6 +24,12 @@ struct TextInput {
   /// Leaves the gated blocks out whole, feed-forward and all: how Multimodal-GPT reads batches without
   /// images. OpenFlamingo's gated feed-forward applies to text without an image too, so this is a choice.
   bool without_gated_blocks = false;
+
+  /// The same on a device.
+  TextInput to(c10::Device device) const {
+    const auto moved = [&](const Tensor& t) { return t.defined() ? t.to(device) : t; };
+    return {moved(ids), moved(attention_mask), moved(entry), without_gated_blocks};
+  }
 };
 
 /// What a VLM remembers between calls of `hidden`: the text's keys and values, the media's, and how many
@@ -51,7 +57,7 @@ struct VlmCache {
 
   /// Beams of the same images change places.
   void reorder_text(const Tensor& rows) {
-    text = text.select(rows);
+    text.reorder(rows);
     if (media_seen.defined()) media_seen = media_seen.index_select(0, rows);
   }
 };

@@ -1,0 +1,40 @@
+// What the sources of our CUDA kernels begin with.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace morphvlm::detail {
+
+/// Numbers of 16 bits as they lie in memory, and sums over a warp.
+inline constexpr std::string_view kCudaPrelude = R"(
+typedef unsigned short Bf16;
+__device__ __forceinline__ float widened(Bf16 x) { return __uint_as_float((unsigned)x << 16); }
+__device__ __forceinline__ Bf16 rounded(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return (Bf16)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+__device__ __forceinline__ float first_of(unsigned pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float second_of(unsigned pair) { return __uint_as_float(pair & 0xFFFF0000u); }
+__device__ __forceinline__ float dot(unsigned a, unsigned b, float sum) {
+  return fmaf(second_of(a), second_of(b), fmaf(first_of(a), first_of(b), sum));
+}
+__device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum) {
+  return dot(a.w, b.w, dot(a.z, b.z, dot(a.y, b.y, dot(a.x, b.x, sum))));
+}
+__device__ __forceinline__ float warp_sum(float x) {
+  for (int other = 16; other > 0; other /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, other);
+  return x;
+}
+__device__ __forceinline__ float warp_max(float x) {
+  for (int other = 16; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, other));
+  return x;
+}
+)";
+
+/// A kernel's source with the prelude and `#define NAME VALUE` lines before it.
+inline std::string cuda_source(std::string_view defines, std::string_view body) {
+  return std::string(defines) + std::string(kCudaPrelude) + std::string(body);
+}
+
+}  // namespace morphvlm::detail

@@ -1,0 +1,149 @@
+// Attention of one new token over a cache of fixed length, on CUDA, in one kernel: rotation, the cache's new
+// entry, scores, softmax and weighted sum.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "morphvlm/core/cuda_kernel.hpp"
+#include "morphvlm/core/cuda_text.hpp"
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/kv_cache.hpp"
+#include "morphvlm/nn/rope.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+
+// A block to a head and batch row. Four numbers of a head to a lane, so heads are at most 128 wide; a warp
+// takes every eighth key.
+inline constexpr std::string_view kDecodeAttention = R"(
+__device__ __forceinline__ Bf16 rotated(const Bf16* x, const Bf16* cos, const Bf16* sin, int i, int d) {
+  const float other = i < d / 2 ? -widened(x[i + d / 2]) : widened(x[i - d / 2]);
+  const float turned = widened(rounded(widened(x[i]) * widened(cos[i])));
+  return rounded(turned + widened(rounded(other * widened(sin[i]))));
+}
+
+__device__ __forceinline__ float dot4(const uint2& a, const uint2& b) { return dot(a.y, b.y, dot(a.x, b.x, 0.0f)); }
+
+extern "C" __global__ void __launch_bounds__(256) decode_attention(
+    const Bf16* q, const Bf16* k, const Bf16* v, const Bf16* cos, const Bf16* sin, Bf16* cached_k, Bf16* cached_v,
+    const long long* place, const Bf16* bias, Bf16* out, int heads, int kv_heads, int d, int length, int rope_stride,
+    int bias_stride, float scale) {
+  __align__(8) __shared__ Bf16 query[128], key[128], value[128];
+  __shared__ float score[LENGTH], partial[8][128], reduced[8];
+  const int h = blockIdx.x, row = blockIdx.y, t = threadIdx.x, lane = t % 32, warp = t / 32;
+  const int kv = h / (heads / kv_heads), now = (int)*place, parts = d / 4;
+  const Bf16* const c = cos + (long long)row * rope_stride;
+  const Bf16* const s = sin + (long long)row * rope_stride;
+  Bf16* const keys = cached_k + ((long long)row * kv_heads + kv) * length * d;
+  Bf16* const values = cached_v + ((long long)row * kv_heads + kv) * length * d;
+  if (t < d) {
+    query[t] = rotated(q + ((long long)row * heads + h) * d, c, s, t, d);
+    key[t] = rotated(k + ((long long)row * kv_heads + kv) * d, c, s, t, d);
+    value[t] = v[((long long)row * kv_heads + kv) * d + t];
+    // Heads that share keys have one of them write; none of them reads it back.
+    if (h % (heads / kv_heads) == 0) {
+      keys[(long long)now * d + t] = key[t];
+      values[(long long)now * d + t] = value[t];
+    }
+  }
+  __syncthreads();
+  const bool has_part = lane < parts;
+  const uint2 mine = has_part ? ((const uint2*)query)[lane] : make_uint2(0, 0);
+  float top = -INFINITY;
+#pragma unroll 4
+  for (int j = warp; j <= now; j += 8) {
+    const uint2* const from = j == now ? (const uint2*)key : (const uint2*)(keys + (long long)j * d);
+    float x = warp_sum(has_part ? dot4(mine, from[lane]) : 0.0f) * scale;
+    if (bias) x += widened(bias[(long long)row * bias_stride + j]);
+    if (lane == 0) score[j] = x;
+    top = fmaxf(top, x);
+  }
+  if (lane == 0) reduced[warp] = top;
+  __syncthreads();
+  for (int w = 0; w < 8; ++w) top = fmaxf(top, reduced[w]);
+  __syncthreads();
+  float sum = 0;
+  float4 acc = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+  for (int j = warp; j <= now; j += 8) {
+    const float p = expf(score[j] - top);
+    sum += p;
+    if (!has_part) continue;
+    const uint2 from = (j == now ? (const uint2*)value : (const uint2*)(values + (long long)j * d))[lane];
+    acc.x = fmaf(p, first_of(from.x), acc.x);
+    acc.y = fmaf(p, second_of(from.x), acc.y);
+    acc.z = fmaf(p, first_of(from.y), acc.z);
+    acc.w = fmaf(p, second_of(from.y), acc.w);
+  }
+  if (lane == 0) reduced[warp] = sum;
+  if (has_part) {
+    partial[warp][4 * lane] = acc.x;
+    partial[warp][4 * lane + 1] = acc.y;
+    partial[warp][4 * lane + 2] = acc.z;
+    partial[warp][4 * lane + 3] = acc.w;
+  }
+  __syncthreads();
+  if (t >= d) return;
+  float total = 0, whole = 0;
+  for (int w = 0; w < 8; ++w) {
+    total += partial[w][t];
+    whole += reduced[w];
+  }
+  out[((long long)row * heads + h) * d + t] = rounded(total / whole);
+}
+)";
+
+inline constexpr std::int64_t kMostDecodeLength = 4096;
+
+inline const CudaKernel& decode_attention_kernel() {
+  static const CudaKernel kKernel("decode_attention",
+                                  cuda_source("#define LENGTH " + std::to_string(kMostDecodeLength) +
+                                                  "\n#define INFINITY __int_as_float(0x7F800000)",
+                                              kDecodeAttention));
+  return kKernel;
+}
+
+}  // namespace detail
+
+/// Whether decode_attention takes this: one token of BFloat16 on CUDA behind a cache of fixed length, whole
+/// heads rotated, no gradient.
+inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const Tensor& place,
+                                 const LayerCache* cache) {
+  if (cache == nullptr || !place.defined() || !x.is_cuda() || !has_cuda_kernels() ||
+      x.scalar_type() != at::kBFloat16 || x.size(1) != 1)
+    return false;
+  const auto d = cache->k.size(3);
+  return d % 4 == 0 && d <= 128 && rope.cos.size(-1) == d && rope.cos.scalar_type() == at::kBFloat16 &&
+         cache->k.scalar_type() == at::kBFloat16 && cache->k.size(2) <= detail::kMostDecodeLength &&
+         cache->k.is_contiguous() && cache->v.is_contiguous() && !at::GradMode::is_enabled();
+}
+
+/// Attention of q [batch, 1, heads * d] over the cache, which the new k, v [batch, 1, kv_heads * d] join at
+/// `place`; q and k are rotated here. `mask` is undefined or as score_bias makes it, [batch or 1, 1, 1,
+/// length]. [batch, 1, heads * d].
+inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v, const RopeTable& rope,
+                               const Tensor& place, const Tensor& mask, LayerCache& cache) {
+  const auto batch = q.size(0), kv_heads = cache.k.size(1), length = cache.k.size(2), d = cache.k.size(3);
+  const auto heads = q.size(2) / d;
+  const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(),
+               cos = rope.cos.contiguous(), sin = rope.sin.contiguous(),
+               bias = mask.defined() ? mask.to(at::kBFloat16).contiguous() : mask;
+  Tensor out = at::empty(q.sizes(), q.options().requires_grad(false));
+  detail::decode_attention_kernel().launch(
+      q.device(), {static_cast<unsigned>(heads), 256, static_cast<unsigned>(batch)}, queries.const_data_ptr(),
+      keys.const_data_ptr(), values.const_data_ptr(), cos.const_data_ptr(), sin.const_data_ptr(),
+      cache.k.mutable_data_ptr(), cache.v.mutable_data_ptr(), place.const_data_ptr(),
+      bias.defined() ? bias.const_data_ptr() : nullptr, out.mutable_data_ptr(), static_cast<int>(heads),
+      static_cast<int>(kv_heads), static_cast<int>(d), static_cast<int>(length),
+      static_cast<int>(rope.cos.size(0) == 1 ? 0 : d),
+      static_cast<int>(!bias.defined() || bias.size(0) == 1 ? 0 : length),
+      static_cast<float>(1 / std::sqrt(static_cast<double>(d))));
+  return out;
+}
+
+}  // namespace morphvlm

@@ -1,0 +1,183 @@
+// Training and its plan on a CUDA device.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "morphvlm/train/plan.hpp"
+#include "tests/io/files.hpp"
+#include "tests/support/cuda.hpp"
+#include "tests/support/message.hpp"
+#include "tests/train/tiny_training.hpp"
+
+namespace morphvlm {
+namespace {
+
+using testing::kCuda;
+using testing::message_of;
+using testing::TinyVlm;
+
+struct TrainingOnCuda : testing::OnCuda {};
+
+// As tiny_training's, wherever the model is.
+template <class M>
+Tensor loss_there(const M& model, std::int64_t index) {
+  const auto device = device_of(model.perceiver);
+  const Batch batch =
+      collate(std::span(testing::rows()).subspan(static_cast<std::size_t>(index % 4), 1), 0).to(device);
+  const Tensor pixels = testing::tiny_pixels(5, 4).slice(0, index % 4, index % 4 + 1).to(device);
+  return next_token_loss(model, model.hidden(batch.text, model.resample(model.encode_vision(pixels))),
+                         batch.labels);
+}
+
+std::vector<double> losses(const std::vector<TrainStep>& history) {
+  std::vector<double> out;
+  for (const auto& step : history) out.push_back(step.loss);
+  return out;
+}
+
+const TrainConfig kConfig{.steps = 8, .accumulate = 2, .lr = 3e-3};
+
+TEST_F(TrainingOnCuda, LossesAreTheCpus) {
+  auto here = testing::open_model(), there = testing::on_cuda(testing::open_model());
+  const auto train_it = [](auto& model) {
+    return losses(train(
+        model, kConfig, [](const auto& m, std::int64_t i) { return loss_there(m, i); }, testing::kQuiet));
+  };
+  const auto a = train_it(here), b = train_it(there);
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i], a[i], 1e-4 * std::abs(a[i])) << i;
+  EXPECT_LT(b.back(), b.front());
+}
+
+TEST_F(TrainingOnCuda, GoesOnFromACheckpoint) {
+  const testing::ScratchFolder folder;
+  const auto train_it = [&](std::int64_t steps, bool resume) {
+    auto model = testing::on_cuda(testing::open_model());
+    TrainConfig config = kConfig;
+    std::int64_t calls = 0;
+    const TrainCheckpoints checkpoints{.folder = folder.path / "run", .every = 2, .resume = resume};
+    const auto loss = [&](const auto& m, std::int64_t i) {
+      if (calls++ == steps * config.accumulate) fail("stopped by the test");
+      return loss_there(m, i);
+    };
+    return losses(train(model, config, loss, testing::kQuiet, checkpoints));
+  };
+  EXPECT_THAT(message_of([&] { train_it(5, false); }), ::testing::HasSubstr("stopped by the test"));
+  const auto resumed = train_it(100, true);
+  auto model = testing::on_cuda(testing::open_model());
+  const auto whole = losses(train(
+      model, kConfig, [](const auto& m, std::int64_t i) { return loss_there(m, i); }, testing::kQuiet));
+  ASSERT_EQ(resumed.size(), whole.size());
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    EXPECT_NEAR(resumed[i], whole[i], 1e-5 * std::abs(whole[i])) << i;
+}
+
+template <class Model>
+typename Model::Config roomy_config() {
+  auto c = testing::tiny_config<Model>();
+  c.vision.image_size = 56;
+  c.language = {.vocab_size = 4000,
+                .hidden_size = 320,
+                .intermediate_size = 864,
+                .num_hidden_layers = 8,
+                .num_attention_heads = 4};
+  return c;
+}
+
+// Twice: libraries allocate what they work in the first time.
+template <class Model>
+std::int64_t measured_peak(const typename Model::Config& config, const PlanSetup& setup,
+                           const PlanWork& work) {
+  std::int64_t peak = 0;
+  for (int time = 0; time < 2; ++time) {
+    MemoryMeter memory(c10::kCUDA);
+    Model model = trainable_model<Model>(config, setup, kCuda, make_generator(3, kCuda));
+    const AdamW optimizer = AdamW::over(model, {});
+    memory.restart_peak();
+    const auto side = config.vision.image_size;
+    const auto there = at::TensorOptions(at::kLong).device(kCuda);
+    const Tensor latents = model.resample(
+        model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, there.dtype(setup.dtype))));
+    Tensor ids = at::full({work.batch, work.seq}, 5, there);
+    ids.slice(1, 0, work.images).fill_(testing::kTinyMedia);
+    const auto positions = at::arange(work.batch * work.supervised, there);
+    TextInput text{.ids = ids};
+    if (!work.packed) text.attention_mask = at::ones(ids.sizes(), there);
+    const Tensor loss = planned_loss(model, text, latents, positions, positions, setup.loss);
+    backward(loss);
+    peak = memory.use().peak;
+  }
+  return peak;
+}
+
+template <class Policy>
+void expect_planned(const std::string& what, const PlanSetup& asked, const PlanWork& work) {
+  using Model = TinyVlm<Policy>;
+  PlanSetup setup = asked;
+  setup.device = c10::kCUDA;
+  const auto config = roomy_config<Model>();
+  const auto planned = static_cast<double>(plan<Model>(config, setup, work).peak_bytes),
+             measured = static_cast<double>(measured_peak<Model>(config, setup, work));
+  std::cout << what << ": planned " << planned / 0x1p20 << " MiB, measured " << measured / 0x1p20
+            << " MiB, ratio " << planned / measured << '\n';
+  EXPECT_NEAR(planned / measured, 1, 0.05) << what;
+}
+
+TEST_F(TrainingOnCuda, PeaksAreAsPlanned) {
+  const PlanWork work{.batch = 4, .seq = 512, .images = 2, .supervised = 16};
+  PlanWork packed = work;
+  packed.packed = true;
+  const PlanSetup fp32{}, bf16{.dtype = at::kBFloat16};
+  expect_planned<LoRA<Attn>>("fp32", fp32, work);
+  expect_planned<LoRA<Attn>>("bf16", bf16, work);
+  expect_planned<LoRA<Attn>>("fp32, packed", fp32, packed);
+  expect_planned<LoRA<Attn>>("bf16, packed", bf16, packed);
+  expect_planned<LoRA<CrossAttn>>("bf16, cross-attention", bf16, work);
+  expect_planned<LoRA<Attn, CrossMlp>>("bf16, Multimodal-GPT's sites", bf16, work);
+  expect_planned<LoRA<Attn, FeedForward>>("bf16, all sites", bf16, packed);
+  expect_planned<LoRA<Attn>>("bf16, recomputed", {.dtype = at::kBFloat16, .recompute = {.every = 1}}, work);
+  expect_planned<LoRA<Attn>>("fp32, recomputed in part", {.recompute = {.every = 2, .layers = 4}}, work);
+  expect_planned<LoRA<Attn>>("bf16, plain loss", {.dtype = at::kBFloat16, .loss = LossPath::plain}, work);
+  expect_planned<LoRA<Attn>>("bf16, trained perceiver",
+                             {.dtype = at::kBFloat16, .parts = {.perceiver = true}}, work);
+  expect_planned<Quantized<NF4, LoRA<Attn>>>("NF4", bf16, work);
+  expect_planned<Quantized<Int8, LoRA<Attn>>>("Int8, packed", bf16, packed);
+  expect_planned<LoRA<Attn>>(
+      "fp32, everything trained",
+      {.parts = {.perceiver = true, .gated_cross_attention = true, .vision = true, .language = true}}, work);
+}
+
+TEST_F(TrainingOnCuda, MemoryHasALimit) {
+#ifndef MORPHVLM_CUDA
+  GTEST_SKIP() << "built without MORPHVLM_CUDA";
+#else
+  constexpr std::int64_t kLimit = std::int64_t{1} << 30;
+  forget_cuda_peak(kCuda);
+  limit_cuda_memory(kCuda, kLimit);
+  EXPECT_THROW(at::zeros({kLimit}, at::TensorOptions(at::kFloat).device(kCuda)), c10::Error);
+  EXPECT_LE(peak_cuda_reserved(kCuda), kLimit);
+  limit_cuda_memory(kCuda, std::int64_t{1} << 60);
+  EXPECT_NO_THROW(at::zeros({kLimit / 2}, at::TensorOptions(at::kFloat).device(kCuda)));
+#endif
+}
+
+TEST_F(TrainingOnCuda, DevicesHaveNames) {
+  EXPECT_EQ(device_named("cuda"), kCuda);
+  EXPECT_EQ(device_named("cuda:0"), kCuda);
+  EXPECT_THAT(message_of([] { device_named("cuda:99"); }), ::testing::HasSubstr("expected a number below"));
+}
+
+TEST(Device, NamesAreChecked) {
+  EXPECT_EQ(device_named("cpu"), c10::Device(c10::kCPU));
+  EXPECT_THAT(message_of([] { device_named("gpu"); }), ::testing::HasSubstr("expected cpu, cuda or cuda:N"));
+  if (has_cuda()) return;
+  EXPECT_THAT(message_of([] { device_named("cuda"); }), ::testing::HasSubstr("there is no CUDA device"));
+}
+
+}  // namespace
+}  // namespace morphvlm
