@@ -18,6 +18,7 @@
 #include "morphvlm/io/keys_vision.hpp"
 #include "morphvlm/io/mapped_file.hpp"
 #include "morphvlm/io/model_directory.hpp"
+#include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/io/peft.hpp"
 #include "morphvlm/io/peft_config.hpp"
 #include "morphvlm/io/pickle.hpp"

@@ -122,6 +122,23 @@ TEST(JsonGet, ConvertsToTheTypeAskedFor) {
   EXPECT_EQ(json_get<std::vector<int>>(j, "sizes", "text"), (std::vector<int>{1, 2}));
 }
 
+// The library itself would cast.
+TEST(JsonGet, AnIntegerIsNoOtherNumberAndFits) {
+  const Json j = parse_json(
+      R"({"half": 1.5, "huge": 1e300, "wide": 4294967296, "high": 18446744073709551615, "below": -1,
+          "on": true, "list": [1, 1e300]})",
+      "text");
+  for (const char* key : {"half", "huge", "high", "on"})
+    EXPECT_THAT(message_of([&] { json_get<std::int64_t>(j, key, "f"); }),
+                StartsWith("f: key \"" + std::string(key) + "\": expected an integer of 64 bits, found "));
+  for (const char* key : {"wide", "below"})
+    EXPECT_THAT(message_of([&] { json_get<std::uint32_t>(j, key, "f"); }), HasSubstr("of 32 bits, found"));
+  EXPECT_EQ(json_get<std::int64_t>(j, "wide", "f"), 4294967296);
+  EXPECT_EQ(json_get<std::uint64_t>(j, "high", "f"), 18446744073709551615u);
+  EXPECT_THAT(message_of([&] { json_get<std::vector<std::int64_t>>(j, "list", "f"); }),
+              HasSubstr("expected an integer of 64 bits, found 1e+300"));
+}
+
 TEST(JsonGet, NamesFileAndKeyOfWhatIsMissingOrOfAnotherType) {
   const Json j = parse_json(R"({"n": "three", "none": null})", "text");
   EXPECT_EQ(message_of([&] { json_get<int>(j, "heads", "config.json"); }),

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "morphvlm/data/missing_images.hpp"
 #include "tests/io/files.hpp"
 
 namespace morphvlm {
@@ -67,10 +68,17 @@ TEST(CocoFolder, Captions) {
   wrong["images"][0]["file_name"] = "../secret.jpg";
   EXPECT_ERROR(read(wrong), HasSubstr("row 0: key \"file_name\""));
   wrong = captions();
+  wrong["images"][0]["id"] = 1e300;
+  EXPECT_ERROR(read(wrong), HasSubstr("row 0: key \"id\": expected an integer"));
+  wrong = captions();
   wrong["annotations"][0].erase("caption");
   EXPECT_ERROR(read(wrong), HasSubstr("annotations: row 0: key \"caption\" is missing"));
   wrong.erase("images");
   EXPECT_ERROR(read(wrong), HasSubstr("a list \"images\""));
+  // A name that is longer than any file's is that of no file.
+  Json longer = captions();
+  longer["images"][0]["file_name"] = std::string(5000, 'x');
+  EXPECT_EQ(missing_images(read(longer)).size(), 2u);
 }
 
 }  // namespace

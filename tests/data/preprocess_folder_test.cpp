@@ -73,6 +73,12 @@ TEST(PreprocessFolder, RefusesWhatIsNotDoneHere) {
   EXPECT_THAT(message(kHf, R"({"crop_size": 3, "size": {"height": 4, "width": 4}})"),
               HasSubstr("short side"));
   EXPECT_THAT(message(kHf, R"({"size": "x"})"), HasSubstr("preprocessor_config.json: size"));
+  for (const char* side : {"0", "-5", "4097", "9223372036854775807"})
+    EXPECT_THAT(
+        message(kHf, (R"({"size": {"shortest_edge": 8}, "crop_size": )" + std::string(side) + "}").c_str()),
+        HasSubstr("crop_size: expected 1 to 4096 pixels, found " + std::string(side)));
+  EXPECT_THAT(message(kHf, R"({"size": {"height": 18446744073709551615, "width": 1}})"),
+              HasSubstr("preprocessor_config.json: size: key \"height\": expected an integer"));
   EXPECT_THAT(message(kOpenClip, R"({"preprocess_cfg": 3})"), HasSubstr("expected an object"));
   EXPECT_THAT(message(kOpenClip, R"({"preprocess_cfg": {"resize_mode": "longest"}})"),
               HasSubstr("resize_mode"));

@@ -24,6 +24,7 @@ struct SmallModel {
   std::string extra_piece = "x";
   float score = 0;
   bool pieces = true;
+  std::string unknown = "<unk>";
 
   std::string bytes() const {
     ProtoWriter model, trainer, normalizer;
@@ -35,7 +36,7 @@ struct SmallModel {
       model.text(1, one.bytes);
     };
     if (pieces) {
-      piece("<unk>", 2, 0);
+      piece(unknown, 2, 0);
       piece("<s>", 3, 0);
       piece("</s>", 3, 0);
       for (const char* text : {"\u2581", "a", "b", "ab", "\u2581ab"}) piece(text, 1, score);
@@ -110,6 +111,8 @@ TEST(SentencePieceModel, NamesWhatIsWrong) {
   EXPECT_THAT(error_of([] { make({.score = std::numeric_limits<float>::infinity()}); }),
               HasSubstr("piece 3: the score is not finite"));
   EXPECT_THAT(error_of([] { make({.extra_piece = "ab"}); }), HasSubstr("small.model"));
+  EXPECT_THAT(error_of([] { make({.extra_piece = "<unk>", .unknown = "axnk>"}); }),
+              HasSubstr("small.model: not a usable SentencePiece model: the unknown piece"));
 }
 
 /// A table of 256 units, all of them leading nowhere, with one set.

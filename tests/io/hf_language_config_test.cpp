@@ -108,6 +108,20 @@ TEST(HfLanguageConfig, WhatIsNotHereIsRefusedByName) {
             "c: rope_scaling: expected null, found {\"type\":\"linear\"}");
 }
 
+TEST(HfLanguageConfig, SizesThatNoModelHasAreErrors) {
+  const auto mpt_with = [](const char* key, std::int64_t value) {
+    Json json = mosaic_gpt();
+    json[key] = value;
+    return mpt_error(json);
+  };
+  EXPECT_EQ(mpt_with("n_layers", 1'000'000), "c: n_layers: expected 1 to 1024, found 1000000");
+  EXPECT_EQ(mpt_with("n_heads", 0), "c: n_heads: expected 1 to 262144, found 0");
+  EXPECT_EQ(mpt_with("vocab_size", 1 << 25), "c: vocab_size: expected 1 to 16777216, found 33554432");
+  Json neox = red_pajama();
+  neox["rotary_pct"] = 1e300;
+  EXPECT_EQ(neox_error(neox), "c: the rotated part of a head: expected 0 to 1, found 1e+300");
+}
+
 TEST(HfLanguageConfig, MissingSizesAndWrongShapesAreErrors) {
   Json mpt = mosaic_gpt(), neox = red_pajama();
   mpt.erase("n_heads");

@@ -164,6 +164,9 @@ TEST(HfVisionConfig, WhatIsNotHereIsRefused) {
             "c.json: use_swiglu_ffn: expected false, found true");
   EXPECT_EQ(message({{"model_type", "siglip_vision_model"}, {"num_channels", 1}}),
             "c.json: num_channels: expected 3, found 1");
+  EXPECT_EQ(message({{"model_type", "siglip_vision_model"}, {"num_hidden_layers", 1'000'000'000}}),
+            "c.json: num_hidden_layers: expected 1 to 1024, found 1000000000");
+  EXPECT_EQ(message({{"model_type", "dinov2"}, {"mlp_ratio", 1e300}}), "c.json: mlp_ratio: found 1e+300");
   EXPECT_EQ(message({{"model_type", "clip_vision_model"}, {"hidden_act", "silu"}}),
             "c.json: hidden_act: expected one of quick_gelu, gelu, gelu_pytorch_tanh, found \"silu\"");
 }

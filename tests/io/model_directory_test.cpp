@@ -117,6 +117,39 @@ TEST_F(ModelFolder, WhatIsWrongIsNamed) {
   EXPECT_ERROR(load(), HasSubstr("in none of the files"), HasSubstr("gated_cross_attn.0.attn_gate"));
 }
 
+// Sizes are believed before a weight is read: these would take memory without end, or are no sizes.
+TEST_F(ModelFolder, SizesThatNoModelHasAreRefused) {
+  const std::tuple<const char*, Json::json_pointer, Json, const char*> wrong[] = {
+      {"config.json", Json::json_pointer("/perceiver/depth"), 1'000'000'000,
+       "perceiver.depth: expected 1 to 1024"},
+      {"config.json", Json::json_pointer("/perceiver/heads"), -2, "perceiver.heads: expected 1 to"},
+      {"config.json", Json::json_pointer("/cross_attention/ff_mult"), 1'000'000'000'000,
+       "cross_attention.ff_mult"},
+      {"config.json", Json::json_pointer("/vocab_size"), 1'000'000,
+       "vocab_size: expected at most 65536 more"},
+      {"config.json", Json::json_pointer("/vocab_size"), 1'000'000'000'000, "vocab_size: expected 1 to"},
+      {"language/config.json", Json::json_pointer("/num_hidden_layers"), 1'000'000'000,
+       "num_hidden_layers: expected"},
+      {"language/config.json", Json::json_pointer("/num_attention_heads"), 0,
+       "num_attention_heads: expected"},
+      {"language/config.json", Json::json_pointer("/num_key_value_heads"), -4,
+       "num_key_value_heads: expected"},
+      {"vision/open_clip_config.json", Json::json_pointer("/model_cfg/vision_cfg/layers"), 1'000'000'000,
+       "layers: expected 1 to 1024, found 1000000000"},
+      {"vision/open_clip_config.json", Json::json_pointer("/model_cfg/vision_cfg/width"), -16,
+       "width: expected"},
+      {"vision/open_clip_config.json", Json::json_pointer("/model_cfg/vision_cfg/mlp_ratio"), 1e300,
+       "mlp_ratio: found"},
+      {"vision/open_clip_config.json", Json::json_pointer("/model_cfg/embed_dim"), 1e300, "embed_dim"}};
+  for (const auto& [file, key, value, message] : wrong) {
+    const std::string before = testing::contents(folder / file);
+    edit(file, [&](Json& j) { j[key] = value; });
+    EXPECT_ERROR(load(), HasSubstr(file), HasSubstr(message)) << key;
+    testing::put(folder / file, before);
+  }
+  EXPECT_NO_THROW(load());
+}
+
 TEST_F(ModelFolder, MissingPartsAreNamed) {
   std::filesystem::remove(folder / "flamingo/checkpoint.pt");
   EXPECT_ERROR(load(), HasSubstr("flamingo: no weights; looked for checkpoint.safetensors, checkpoint.pt"));

@@ -252,6 +252,16 @@ TEST_F(Peft, TensorsThatAreNoFactorsAreRefused) {
   }
 }
 
+// A model would be built with it before a tensor is compared.
+TEST_F(Peft, ARankThatNoTensorHasIsRefused) {
+  const ScratchFolder scratch;
+  std::filesystem::copy(llama, scratch / "adapter");
+  Json config = read_json(llama / kPeftConfig);
+  config["r"] = 1'000'000'000'000;
+  testing::put(scratch / "adapter" / kPeftConfig, config.dump());
+  EXPECT_ERROR(read_peft(scratch / "adapter"), HasSubstr("adapter_config.json: r: found 1000000000000"));
+}
+
 TEST_F(Peft, OptionsThatChangeTheResultAreRefusedByName) {
   const Json good = read_json(flamingo / kPeftConfig);
   EXPECT_NO_THROW(parse_peft_config(good, "f"));

@@ -63,9 +63,7 @@ T scalar_from_json(const Json& json, const std::string& path) {
                                                      : "a string";
   expect(fits, path, ": expected ", wanted, ", found ", json.dump());
   if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-    const bool in_range = json.is_number_unsigned() ? std::in_range<T>(json.template get<std::uint64_t>())
-                                                    : std::in_range<T>(json.template get<std::int64_t>());
-    expect(in_range, path, ": ", json.dump(), " does not fit the field's type");
+    expect(holds_integer<T>(json), path, ": ", json.dump(), " does not fit the field's type");
   }
   return json.template get<T>();
 }

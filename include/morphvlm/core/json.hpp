@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -116,12 +118,44 @@ inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_text_file(path), path.string());
 }
 
-/// The member `key` of `object` as T; a missing key or another type is an error naming `where` and the key.
+namespace detail {
+
+template <class T>
+inline constexpr bool is_integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+
+/// Whether `json` is an integer that T can hold.
+template <class T>
+bool holds_integer(const Json& json) {
+  if (!json.is_number_integer()) return false;
+  return json.is_number_unsigned() ? std::in_range<T>(json.template get<std::uint64_t>())
+                                   : std::in_range<T>(json.template get<std::int64_t>());
+}
+
+// The library casts whatever is a number: 1.5 becomes 1, 2^40 another number of 32 bits, 1e300 undefined
+// behaviour. What is no number it refuses itself.
+template <class T>
+void expect_integers(const Json& json, std::string_view key, std::string_view where) {
+  if constexpr (is_integer<T>) {
+    expect(holds_integer<T>(json) || !(json.is_number() || json.is_boolean()), where, ": key \"", key,
+           "\": expected an integer of ", 8 * sizeof(T), " bits, found ", json.dump());
+  } else if constexpr (requires { typename T::value_type; }) {
+    if constexpr (std::is_same_v<T, std::vector<typename T::value_type>> &&
+                  is_integer<typename T::value_type>)
+      for (const auto& item : json) expect_integers<typename T::value_type>(item, key, where);
+  }
+}
+
+}  // namespace detail
+
+/// The member `key` of `object` as T; a missing key or another type is an error naming `where` and the key,
+/// and so is a number that is no integer of T's range where T is an integer (or a vector of them).
 template <class T>
 T json_get(const Json& object, std::string_view key, std::string_view where) {
   expect(object.is_object() && object.contains(key), where, ": key \"", key, "\" is missing");
+  const Json& found = object.at(std::string(key));
+  detail::expect_integers<T>(found, key, where);
   try {
-    return object.at(std::string(key)).template get<T>();
+    return found.template get<T>();
   } catch (const nlohmann::json::exception& e) {
     fail(where, ": key \"", key, "\": ", e.what());
   }

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
@@ -63,9 +66,7 @@ struct TokenizerNotes {
   /// Added tokens in the order of their ids, from whichever file names them.
   std::vector<AddedToken> added_tokens() const {
     std::vector<AddedToken> tokens;
-    const auto known = [&](std::int64_t id) {
-      return std::any_of(tokens.begin(), tokens.end(), [&](const AddedToken& t) { return t.id == id; });
-    };
+    std::unordered_set<std::int64_t> known;
     const Json decoder = json_member(config, "added_tokens_decoder");
     expect(decoder.is_null() || decoder.is_object(), where("added_tokens_decoder"), ": expected an object");
     for (const auto& [key, described] : decoder.items()) {
@@ -82,11 +83,12 @@ struct TokenizerNotes {
       token.rstrip = on("rstrip", false);
       token.normalized = on("normalized", !token.special);
       token.single_word = on("single_word", false);
+      known.insert(token.id);
       tokens.push_back(std::move(token));
     }
     if (!added.is_null())
       for (const auto& [text, id] : vocab_entries(added, where("added_tokens.json")))
-        if (!known(id)) tokens.push_back({text, id});
+        if (known.insert(id).second) tokens.push_back({text, id});
     std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
     return tokens;
   }
@@ -133,11 +135,17 @@ inline Tokenizer load_sentence_piece_folder(const TokenizerNotes& notes, const s
   return make_sentence_piece(std::move(spec), model.string());
 }
 
+inline std::unordered_set<std::int64_t> ids_of(const std::vector<AddedToken>& tokens) {
+  std::unordered_set<std::int64_t> ids;
+  for (const AddedToken& token : tokens) ids.insert(token.id);
+  return ids;
+}
+
 inline Tokenizer load_bio_gpt_folder(const TokenizerNotes& notes) {
   BioGptSpec spec = read_bio_gpt_files(notes.folder);
+  auto known = ids_of(spec.added);
   for (AddedToken& token : notes.added_tokens())
-    if (std::none_of(spec.added.begin(), spec.added.end(), [&](const auto& t) { return t.id == token.id; }))
-      spec.added.push_back(std::move(token));
+    if (known.insert(token.id).second) spec.added.push_back(std::move(token));
   return make_bio_gpt(std::move(spec));
 }
 
@@ -145,11 +153,10 @@ inline Tokenizer load_bpe_folder(const TokenizerNotes& notes, const std::string&
   BpeSpec spec = read_bpe_files(notes.folder);
   if (type == "GPTNeoXTokenizer") spec.normalization = Normalization::nfc;
   spec.pre_tokenizer[0].add_prefix_space = notes.flag("add_prefix_space", false);
+  auto known = ids_of(spec.added);
   for (AddedToken& token : notes.added_tokens()) {
-    const auto known =
-        std::any_of(spec.added.begin(), spec.added.end(), [&](const auto& t) { return t.id == token.id; });
     if (token.id == std::ssize(spec.tokens)) spec.tokens.push_back(token.text);
-    if (!known) spec.added.push_back(std::move(token));
+    if (known.insert(token.id).second) spec.added.push_back(std::move(token));
   }
   return make_byte_level_bpe(std::move(spec));
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -13,14 +14,23 @@
 
 namespace morphvlm {
 
+namespace detail {
+
+// A name that the system cannot even look up, as one of a thousand letters, is of no file.
+inline bool is_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored);
+}
+
+}  // namespace detail
+
 /// Pictures that are no files, each once, in the order of the rows. Rows need a field `image` (path).
 template <class Row>
 std::vector<std::filesystem::path> missing_images(const std::vector<Row>& rows) {
   std::vector<std::filesystem::path> missing;
   std::set<std::filesystem::path> seen;
   for (const Row& row : rows)
-    if (seen.insert(row.image).second && !std::filesystem::is_regular_file(row.image))
-      missing.push_back(row.image);
+    if (seen.insert(row.image).second && !detail::is_file(row.image)) missing.push_back(row.image);
   return missing;
 }
 

@@ -12,6 +12,9 @@
 
 namespace morphvlm {
 
+/// Longest side, in pixels, that a folder may ask pictures to be brought to: towers take some hundred.
+inline constexpr std::int64_t kMaxPixelSide = 4096;
+
 namespace detail {
 
 inline std::vector<double> channel_values(const Json& json, const char* key, const std::string& where,
@@ -22,11 +25,18 @@ inline std::vector<double> channel_values(const Json& json, const char* key, con
   return values;
 }
 
+inline std::int64_t expect_side(std::int64_t side, const std::string& where) {
+  expect(side > 0 && side <= kMaxPixelSide, where, ": expected 1 to ", kMaxPixelSide, " pixels, found ",
+         side);
+  return side;
+}
+
 // transformers writes a length, {"shortest_edge": n} or {"height": n, "width": n}; `whole`: it is the last.
 inline std::int64_t image_side(const Json& size, bool& whole, const std::string& where) {
   whole = size.is_object() && size.contains("height");
-  if (size.is_number_integer()) return size.get<std::int64_t>();
-  const auto side = json_get<std::int64_t>(size, whole ? "height" : "shortest_edge", where);
+  if (holds_integer<std::int64_t>(size)) return expect_side(size.get<std::int64_t>(), where);
+  const auto side =
+      expect_side(json_get<std::int64_t>(size, whole ? "height" : "shortest_edge", where), where);
   expect(!whole || json_get<std::int64_t>(size, "width", where) == side, where, ": expected a square, found ",
          size.dump());
   return side;

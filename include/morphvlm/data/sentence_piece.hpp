@@ -71,6 +71,9 @@ inline std::shared_ptr<const sentencepiece::SentencePieceProcessor> load_sentenc
     problem = e.what();
   }
   expect(problem.empty(), where, ": not a usable SentencePiece model: ", problem);
+  // The library finds it by its name, and asked for the text of a piece that there is not, it throws.
+  expect(model->unk_id() >= 0 && model->unk_id() < model->GetPieceSize(), where,
+         ": not a usable SentencePiece model: the unknown piece has not the name that the model gives it");
   return model;
 }
 

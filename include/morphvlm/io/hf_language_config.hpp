@@ -2,6 +2,8 @@
 // model here does not do is refused by name, not ignored.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -9,6 +11,7 @@
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/model/bio_gpt.hpp"
 #include "morphvlm/model/gpt_neox.hpp"
 #include "morphvlm/model/mpt.hpp"
@@ -23,12 +26,21 @@ inline const Json& member_or(const Json& object, std::string_view key, const Jso
   return it == object.end() || it->is_null() ? fallback : *it;
 }
 
-// A missing key or null leaves the field as it is.
+// What a size of that name may be at most.
+inline std::int64_t largest_size(std::string_view key) {
+  if (key == "num_hidden_layers" || key == "n_layers") return kMaxModelLayers;
+  return key == "vocab_size" || key.starts_with("max_") ? kMaxModelTokens : kMaxModelWidth;
+}
+
+// A missing key or null leaves the field as it is. Integers are sizes.
 template <class T>
 void take_field(T& field, const Json& object, std::string_view key, const std::string& where) {
   const Json none;
-  if (const Json& found = member_or(object, key, none); !found.is_null())
-    update_from_json(field, found, where + ": " + std::string(key));
+  const Json& found = member_or(object, key, none);
+  if (found.is_null()) return;
+  update_from_json(field, found, where + ": " + std::string(key));
+  if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::optional<std::int64_t>>)
+    expect_model_size(std::optional<std::int64_t>(field).value(), key, where, largest_size(key));
 }
 
 template <class T>
@@ -102,6 +114,8 @@ inline GptNeoXConfig gpt_neox_config_from_hf(const Json& json, const std::string
   detail::take_size(config.intermediate_size, json, "intermediate_size", where);
   detail::take_field(config.max_position_embeddings, json, "max_position_embeddings", where);
   detail::take_field(config.rotary_pct, rope, nested ? "partial_rotary_factor" : "rotary_pct", where);
+  expect(config.rotary_pct >= 0 && config.rotary_pct <= 1, where,
+         ": the rotated part of a head: expected 0 to 1, found ", config.rotary_pct);
   detail::take_field(config.rotary_emb_base, rope, nested ? "rope_theta" : "rotary_emb_base", where);
   detail::take_field(config.layer_norm_eps, json, "layer_norm_eps", where);
   detail::take_field(config.use_parallel_residual, json, "use_parallel_residual", where);

@@ -12,6 +12,7 @@
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/io/hf_language_config.hpp"
 #include "morphvlm/io/keys_vision.hpp"
+#include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 
 namespace morphvlm {
@@ -68,7 +69,7 @@ inline void take_dinov2_fields(ClipVitConfig& c, const Json& json, const std::st
   double ratio = 4;
   take_field(ratio, json, "mlp_ratio", where);
   const double wide = static_cast<double>(c.hidden_size) * ratio;
-  expect(wide >= 1 && wide < 1e9, where, ": mlp_ratio: found ", ratio);
+  expect(wide >= 1 && wide <= kMaxModelWidth, where, ": mlp_ratio: found ", ratio);
   c.intermediate_size = static_cast<std::int64_t>(wide);
 }
 

@@ -18,6 +18,7 @@
 #include "morphvlm/io/flamingo_checkpoint.hpp"
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/hf_language_config.hpp"
+#include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/io/vision_folder.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/perceiver.hpp"
@@ -65,6 +66,32 @@ inline StateDict with_prefix(std::string_view prefix, const StateDict& dict) {
   return out;
 }
 
+inline void expect_sizes(const ModelJoin& join, const std::string& where) {
+  const auto size = [&](std::int64_t value, const char* key, std::int64_t most = kMaxModelWidth) {
+    expect_model_size(value, key, where, most);
+  };
+  const auto& p = join.perceiver;
+  const auto& x = join.cross_attention;
+  size(join.vocab_size, "vocab_size", kMaxModelTokens);
+  size(p.depth, "perceiver.depth", kMaxModelLayers);
+  size(p.heads, "perceiver.heads");
+  size(p.head_dim, "perceiver.head_dim");
+  size(p.latents, "perceiver.latents");
+  size(p.ff_mult, "perceiver.ff_mult");
+  size(x.every, "cross_attention.every");
+  size(x.heads, "cross_attention.heads");
+  size(x.head_dim, "cross_attention.head_dim");
+  size(x.ff_mult, "cross_attention.ff_mult");
+}
+
+// Rows that no file fills are drawn; how many is what the config says.
+inline void expect_few_added(std::int64_t rows, std::int64_t vocab_size,
+                             const std::filesystem::path& folder) {
+  expect(vocab_size - rows <= kMaxAddedRows, (folder / "config.json").string(),
+         ": vocab_size: expected at most ", kMaxAddedRows, " more than the language model's ", rows,
+         ", found ", vocab_size);
+}
+
 }  // namespace detail
 
 /// Reads a model folder's configs. Errors name the file and key; a tower or language model that is none of
@@ -74,6 +101,7 @@ inline ModelDirectory open_model_directory(const std::filesystem::path& folder) 
   const auto config = folder / "config.json";
   out.join = from_json<ModelJoin>(read_json(config), config.string());
   const auto& join = out.join;
+  detail::expect_sizes(join, config.string());
   expect(join.media_token_id >= 0 && join.media_token_id < join.vocab_size && join.eoc_token_id >= 0 &&
              join.eoc_token_id < join.vocab_size,
          config.string(), ": media_token_id ", join.media_token_id, " and eoc_token_id ", join.eoc_token_id,
@@ -115,6 +143,7 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
   const auto language = d.folder / "language";
   const StateDict words = language_weights(model.lang_encoder, load_hf_weights(language));
   take_weights(model, detail::with_prefix("lang_encoder.", words), language.string(), sources);
+  detail::expect_few_added(model.lang_encoder.token_tables().front()->size(0), d.join.vocab_size, d.folder);
   resize_vocabulary(model.lang_encoder, d.join.vocab_size, init.generator);
   model.config.language = model.lang_encoder.config;
   load_flamingo_checkpoint(

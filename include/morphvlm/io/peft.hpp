@@ -40,7 +40,22 @@ inline bool is_peft_folder(const std::filesystem::path& folder) {
   return std::filesystem::exists(folder / kPeftConfig);
 }
 
-/// Reads a folder that PEFT's `save_pretrained` wrote (safetensors, or .bin). See parse_peft_config.
+namespace detail {
+
+// A model is built with the rank before a tensor of the folder is looked at: it must not be a mere claim.
+inline void expect_rank(const PeftAdapter& adapter, const std::string& where) {
+  const auto has_rank = [&](const auto& item) {
+    const at::IntArrayRef sizes = item.second.sizes();
+    return std::ranges::find(sizes, adapter.lora.rank) != sizes.end();
+  };
+  expect(adapter.tensors.empty() || std::ranges::any_of(adapter.tensors, has_rank), where, ": r: found ",
+         adapter.lora.rank, ", which no tensor of the folder has as a size");
+}
+
+}  // namespace detail
+
+/// Reads a folder that PEFT's `save_pretrained` wrote (safetensors, or .bin). See parse_peft_config. A rank
+/// that no tensor has is an Error.
 inline PeftAdapter read_peft(const std::filesystem::path& folder) {
   const auto where = (folder / kPeftConfig).string();
   PeftAdapter adapter{.config = read_json(where), .where = folder.string()};
@@ -49,6 +64,7 @@ inline PeftAdapter read_peft(const std::filesystem::path& folder) {
       !std::filesystem::exists(folder / kPeftWeights) && std::filesystem::exists(folder / kPeftTorchWeights);
   adapter.tensors =
       pickled ? load_torch(folder / kPeftTorchWeights) : load_safetensors(folder / kPeftWeights);
+  detail::expect_rank(adapter, where);
   return adapter;
 }
 

@@ -17,6 +17,7 @@
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/hf_vision_config.hpp"
 #include "morphvlm/io/keys_vision.hpp"
+#include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/model/efficient_net.hpp"
 
@@ -45,17 +46,21 @@ inline ClipVitConfig open_clip_config(const std::filesystem::path& path) {
   const auto optional = [&](const char* key, auto fallback) {
     return vision.contains(key) ? json_get<decltype(fallback)>(vision, key, where) : fallback;
   };
-  c.image_size = json_get<std::int64_t>(vision, "image_size", where);
-  c.patch_size = json_get<std::int64_t>(vision, "patch_size", where);
-  c.hidden_size = json_get<std::int64_t>(vision, "width", where);
-  c.num_hidden_layers = json_get<std::int64_t>(vision, "layers", where);
+  const auto size = [&](const Json& of, const char* key, std::int64_t most = kMaxModelWidth) {
+    return expect_model_size(json_get<std::int64_t>(of, key, where), key, where, most);
+  };
+  c.image_size = size(vision, "image_size");
+  c.patch_size = size(vision, "patch_size");
+  c.hidden_size = size(vision, "width");
+  c.num_hidden_layers = size(vision, "layers", kMaxModelLayers);
   const auto head = optional("head_width", std::int64_t{64});
   expect(head > 0 && c.hidden_size % head == 0, where, ": head_width ", head, " does not divide width ",
          c.hidden_size);
   c.num_attention_heads = c.hidden_size / head;
-  c.intermediate_size =
-      static_cast<std::int64_t>(static_cast<double>(c.hidden_size) * optional("mlp_ratio", 4.0));
-  c.projection_dim = json_get<std::int64_t>(model, "embed_dim", where);
+  const double ratio = optional("mlp_ratio", 4.0), wide = static_cast<double>(c.hidden_size) * ratio;
+  expect(wide >= 1 && wide <= kMaxModelWidth, where, ": mlp_ratio: found ", ratio);
+  c.intermediate_size = static_cast<std::int64_t>(wide);
+  c.projection_dim = size(model, "embed_dim");
   const bool quick = model.contains("quick_gelu") && json_get<bool>(model, "quick_gelu", where);
   c.hidden_act = quick ? Activation::quick_gelu : Activation::gelu;
   return c;
