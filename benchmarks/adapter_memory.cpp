@@ -3,6 +3,7 @@
 // where a CUDA device is.
 #include <benchmark/benchmark.h>
 
+#include "benchmarks/machine_context.hpp"
 #include "benchmarks/step.hpp"
 
 namespace {
@@ -99,6 +100,7 @@ void placement(const std::string& name) {
 }
 
 [[maybe_unused]] const bool kRegistered = [] {
+  add_machine_context();
   placement<LoRA<SelfAttn>>("LoRA<SelfAttn>");
   placement<LoRA<CrossAttn>>("LoRA<CrossAttn>");
   placement<LoRA<Attn>>("LoRA<Attn>");

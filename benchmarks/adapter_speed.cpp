@@ -3,6 +3,7 @@
 // where a CUDA device is.
 #include <benchmark/benchmark.h>
 
+#include "benchmarks/machine_context.hpp"
 #include "benchmarks/step.hpp"
 
 namespace {
@@ -148,6 +149,7 @@ void cuda_cases(const std::string& placement) {
 
 [[maybe_unused]] const bool kRegistered = [] {
   keep_freed_memory();
+  add_machine_context();
   if (has_cuda()) {
     cuda_cases<LoRA<Attn>>("LoRA<Attn>");
     cuda_cases<LoRA<Attn, FeedForward>>("LoRA<Attn, FeedForward>");

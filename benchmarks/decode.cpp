@@ -4,6 +4,7 @@
 
 #include <ATen/ops/empty_like.h>
 
+#include "benchmarks/machine_context.hpp"
 #include "benchmarks/step.hpp"
 
 namespace {
@@ -98,6 +99,7 @@ void add(const std::string& name, const LlamaConfig& language, at::ScalarType dt
 
 [[maybe_unused]] const bool kRegistered = [] {
   keep_freed_memory();
+  add_machine_context();
   add("smollm2/fp32", presets::smollm2_135m, at::kFloat);
   add("smollm2/bf16", presets::smollm2_135m, at::kBFloat16);
   add("smollm2/bf16/beams3", presets::smollm2_135m, at::kBFloat16, 3);

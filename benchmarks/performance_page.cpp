@@ -6,6 +6,7 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "morphvlm/core/format.hpp"
@@ -53,10 +54,14 @@ std::vector<Entry> read_entries(const fs::path& file) {
   return out;
 }
 
-// What is kept of a raw file: nothing that names a machine's folders or its host.
-void keep(const fs::path& raw, const fs::path& kept) {
+constexpr std::string_view kOnCuda = "cuda/";
+
+// What is kept of a raw file, of its cases on a card or of the others: nothing that names a machine's folders
+// or its host.
+void keep(const fs::path& raw, const fs::path& kept, bool on_cuda) {
   Json entries = Json::array();
   for (const auto& e : read_entries(raw)) {
+    if (e.name.starts_with(kOnCuda) != on_cuda) continue;
     Json one{{"name", e.name}};
     for (const auto& [key, value] : e.values) {
       if (key != "family_index" && key != "per_family_instance_index" && key != "repetition_index" &&
@@ -65,18 +70,23 @@ void keep(const fs::path& raw, const fs::path& kept) {
     }
     entries.push_back(one);
   }
-  const Machine machine = this_machine();
-  const Json all{{"commit", git_commit(kSource)}, {"date", utc_now()},      {"cpu", machine.cpu},
-                 {"cores", machine.cores},        {"torch", machine.torch}, {"benchmarks", entries}};
+  if (entries.empty()) return;
+  const std::string where = raw.string();
+  const Json context = json_get<Json>(read_json(raw), "context", where);
+  const auto text = [&](const char* key) { return json_get<std::string>(context, key, where); };
+  Json all{{"commit", git_commit(kSource)},     {"date", text("date")},   {"cpu", text("cpu")},
+           {"cores", std::stoi(text("cores"))}, {"torch", text("torch")}, {"benchmarks", entries}};
+  if (on_cuda) all["gpu"] = text("gpu");
   write_file(kept, all.dump(1) + '\n');
 }
 
 std::string provenance(const fs::path& file) {
   const Json all = read_json(file);
   const auto text = [&](const char* key) { return json_get<std::string>(all, key, file.string()); };
-  return "Commit " + text("commit").substr(0, 12) + ", " + text("date").substr(0, 10) + ", " + text("cpu") +
-         ", " + std::to_string(json_get<int>(all, "cores", file.string())) + " cores, LibTorch " +
-         text("torch") + ".";
+  return "Commit " + text("commit").substr(0, 12) + ", " + text("date").substr(0, 10) + ", " +
+         (all.contains("gpu") ? text("gpu") + ", " : "") + text("cpu") + ", " +
+         std::to_string(json_get<int>(all, "cores", file.string())) + " cores, LibTorch " + text("torch") +
+         ".";
 }
 
 std::string chart(const std::string& name, const BarPlot& plot) {
@@ -153,6 +163,62 @@ std::string decode_section(const fs::path& file) {
   return "## Decoding\n" + provenance(file) + chart("decode", plot) + to_markdown(table);
 }
 
+// The cases on a card, of one kind: `columns` are counters with a factor and digits.
+struct Column {
+  const char* counter;
+  const char* title;
+  double factor;
+  int digits;
+};
+
+std::string cuda_table(const fs::path& file, const std::string& title, const std::vector<Column>& columns,
+                       const std::string& note) {
+  Table table{.columns = {"case"}, .notes = {note}};
+  for (const auto& c : columns) table.columns.emplace_back(c.title);
+  for (const auto& e : read_entries(file)) {
+    table.rows.push_back({e.name.substr(kOnCuda.size())});
+    for (const auto& c : columns) {
+      const double value = e[c.counter] * c.factor;
+      table.rows.back().push_back(std::isfinite(value) ? fixed(value, c.digits) : "");
+    }
+  }
+  return "## " + title + "\n" + provenance(file) + "\n\n" + to_markdown(table);
+}
+
+std::string cuda_step_section(const fs::path& file) {
+  return cuda_table(file, "A training step on a card",
+                    {{"real_time", "s", 1, 4},
+                     {"floor_s", "floor s", 1, 4},
+                     {"TFLOP", "TFLOP", 1, 2},
+                     {"FLOP/s", "TFLOP/s", 1e-12, 0},
+                     {"floor_FLOP/s", "one product, TFLOP/s", 1e-12, 0},
+                     {"tokens/s", "tokens/s", 1, 0},
+                     {"MFU_4N", "MFU, %", 100, 1}},
+                    "MFU: four operations to a token and parameter of the layers it passes, over one product "
+                    "of 8192 x 8192 matrices in the same process.");
+}
+
+std::string cuda_memory_section(const fs::path& file) {
+  return cuda_table(file, "Memory on a card",
+                    {{"trainable", "trained", 1, 0},
+                     {"plan_MiB", "planned peak MiB", 1, 0},
+                     {"measured_MiB", "measured MiB", 1, 0},
+                     {"plan/measured", "planned / measured", 1, 3},
+                     {"reserved_MiB", "held by the allocator, MiB", 1, 0},
+                     {"step_s", "s a step", 1, 3}},
+                    "Measured by LibTorch's allocator, weights included.");
+}
+
+std::string cuda_decode_section(const fs::path& file) {
+  return cuda_table(file, "Decoding on a card",
+                    {{"tokens/s", "tokens/s", 1, 1},
+                     {"GB/token", "GB a token", 1, 3},
+                     {"GB/s", "GB/s", 1, 0},
+                     {"read_GB/s", "a copy, GB/s", 1, 0},
+                     {"floor_tokens/s", "tokens/s at that", 1, 1}},
+                    "A copy counts bytes read and bytes written.");
+}
+
 std::string peer_section(const fs::path& file) {
   Table table{.columns = {"work", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
               .align = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right}};
@@ -193,14 +259,17 @@ std::string peer_section(const fs::path& file) {
 void write_page(const fs::path& raw) {
   const fs::path results = kSource / "benchmarks/results";
   fs::create_directories(results);
-  for (const auto* const name : {"adapter_speed.json", "adapter_memory.json", "decode.json"}) {
-    if (!raw.empty() && fs::exists(raw / name)) keep(raw / name, results / name);
+  for (const std::string name : {"adapter_speed.json", "adapter_memory.json", "decode.json"}) {
+    if (raw.empty() || !fs::exists(raw / name)) continue;
+    keep(raw / name, results / name, false);
+    keep(raw / name, results / ("cuda_" + name), true);
   }
+  const bool has_card = fs::exists(results / "cuda_adapter_speed.json");
   std::string page =
       "# Performance\n"
       "Written by `./morph bench --record` from benchmarks/results; never edited. Numbers hold for the "
-      "machine named above each table, ratios carry further. What was not measured is not here: there is no "
-      "CUDA row yet.\n\n";
+      "machine named above each table, ratios carry further. What was not measured is not here" +
+      std::string(has_card ? "" : ": there is no CUDA row yet") + ".\n\n";
   const auto add = [&](const char* name, std::string (*section)(const fs::path&)) {
     if (fs::exists(results / name)) page += section(results / name) + '\n';
   };
@@ -208,6 +277,9 @@ void write_page(const fs::path& raw) {
   add("adapter_speed.json", step_section);
   add("adapter_memory.json", memory_section);
   add("decode.json", decode_section);
+  add("cuda_adapter_speed.json", cuda_step_section);
+  add("cuda_adapter_memory.json", cuda_memory_section);
+  add("cuda_decode.json", cuda_decode_section);
   page +=
       "## Running it\n"
       "`./morph bench` runs the quick cases, `--full` those that need 10 GiB, `--record` keeps the results "

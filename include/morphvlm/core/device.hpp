@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <c10/core/Device.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
@@ -50,9 +51,16 @@ inline void synchronize(c10::Device device) {
 
 #ifdef MORPHVLM_CUDA
 
+namespace detail {
+// LibTorch prepares its allocator with the first tensor, which may be still to come.
+inline void prepare_cuda() { at::globalContext().lazyInitDevice(c10::kCUDA); }
+}  // namespace detail
+
 /// From now on LibTorch's allocator takes at most so many bytes of a CUDA device, all that it keeps for reuse
 /// included; an allocation beyond that fails as on a card of that size.
 inline void limit_cuda_memory(c10::Device device, std::int64_t bytes) {
+  detail::prepare_cuda();
+  const c10::DeviceGuard guard(device);
   std::size_t free = 0, total = 0;
   C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
   c10::cuda::CUDACachingAllocator::setMemoryFraction(
@@ -62,11 +70,13 @@ inline void limit_cuda_memory(c10::Device device, std::int64_t bytes) {
 /// The most bytes that LibTorch's allocator has held of a CUDA device since the process began or
 /// forget_cuda_peak: what a card must have free, CUDA's own context and libraries aside.
 inline std::int64_t peak_cuda_reserved(c10::Device device) {
+  detail::prepare_cuda();
   return c10::cuda::CUDACachingAllocator::getDeviceStats(device.index()).reserved_bytes[0].peak;
 }
 
 /// Gives what is not in use back to the device and begins peak_cuda_reserved anew.
 inline void forget_cuda_peak(c10::Device device) {
+  detail::prepare_cuda();
   c10::cuda::CUDACachingAllocator::emptyCache();
   c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
 }

@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstdint>
 #include <utility>
@@ -52,6 +53,7 @@ class TokenReader {
       logits_ = last_logits(model_.hidden({.ids = ids, .attention_mask = mask_}, {}, &cache_));
       return logits_;
     }
+    const c10::DeviceGuard guard(ids_.device());
     ids_.copy_(ids);
     if (graph_.is_recorded()) {
       graph_.replay();
