@@ -115,6 +115,16 @@ TEST(GgufLlamaConfig, RefusesOtherModelsByName) {
                HasSubstr("\"llama.attention.head_count\" is missing"));
 }
 
+TEST(GgufLlamaConfig, DoesNotBelieveEverySize) {
+  const auto with = [](const char* key, std::uint32_t value) {
+    return gguf_llama_config(
+        open(Parts().key("general.architecture", "llama").key(key, GgufType::u32, value)));
+  };
+  EXPECT_ERROR(with("llama.attention.head_count", 0),
+               HasSubstr("a.gguf: llama.attention.head_count: expected 1 to 262144, found 0"));
+  EXPECT_ERROR(with("llama.attention.head_count", 4'000'000'000), HasSubstr("found 4000000000"));
+}
+
 TEST(ReadGgufLlama, RefusesTensorsThatLlamaDoesNotHave) {
   EXPECT_ERROR(read_gguf_llama(open(tiny().floats("rope_freqs.weight", {2}))),
                HasSubstr("a.gguf: tensor \"rope_freqs.weight\" has no place in a LLaMA model"));

@@ -14,6 +14,7 @@
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/io/gguf.hpp"
+#include "morphvlm/io/model_limits.hpp"
 
 namespace morphvlm {
 
@@ -83,26 +84,32 @@ inline void expect_llama(const GgufFile& file) {
 inline Json gguf_llama_config(const GgufFile& file) {
   detail::expect_llama(file);
   const auto where = file.map->path.string();
-  const auto heads = file.get<std::int64_t>("llama.attention.head_count");
-  const auto width = file.get<std::int64_t>("llama.embedding_length");
-  expect(heads > 0 && width > 0, where, ": ", heads, " heads for a width of ", width);
-  const auto head_dim = file.get_or<std::int64_t>("llama.attention.key_length", width / heads);
+  const auto limited = [&](std::string_view key, std::int64_t size, std::int64_t most = kMaxModelWidth) {
+    return detail::expect_model_size(size, key, where, most);
+  };
+  const auto size = [&](const char* key, std::int64_t most = kMaxModelWidth) {
+    return limited(key, file.get<std::int64_t>(key), most);
+  };
+  const auto heads = size("llama.attention.head_count"), width = size("llama.embedding_length");
+  constexpr std::string_view kHeadDim = "llama.attention.key_length",
+                             kKvHeads = "llama.attention.head_count_kv";
+  const auto head_dim = limited(kHeadDim, file.get_or<std::int64_t>(kHeadDim, width / heads));
   expect(file.get_or<std::int64_t>("llama.attention.value_length", head_dim) == head_dim, where,
          ": keys and values of different sizes are not supported");
   expect(file.get_or<std::int64_t>("llama.rope.dimension_count", head_dim) == head_dim, where,
          ": RoPE over a part of the head is not supported");
   Json config = {{"vocab_size", detail::llama_embedding(file).shape[0]},
                  {"hidden_size", width},
-                 {"intermediate_size", file.get<std::int64_t>("llama.feed_forward_length")},
-                 {"num_hidden_layers", file.get<std::int64_t>("llama.block_count")},
+                 {"intermediate_size", size("llama.feed_forward_length")},
+                 {"num_hidden_layers", size("llama.block_count", kMaxModelLayers)},
                  {"num_attention_heads", heads},
-                 {"num_key_value_heads", file.get_or<std::int64_t>("llama.attention.head_count_kv", heads)},
-                 {"max_position_embeddings", file.get<std::int64_t>("llama.context_length")},
+                 {"num_key_value_heads", limited(kKvHeads, file.get_or<std::int64_t>(kKvHeads, heads))},
+                 {"max_position_embeddings", size("llama.context_length", kMaxModelTokens)},
                  {"rms_norm_eps", file.get<double>("llama.attention.layer_norm_rms_epsilon")},
                  {"rope_theta", file.get_or<double>("llama.rope.freq_base", 10000.0)}};
   config["tie_word_embeddings"] =
       std::ranges::find(file.tensors, "output.weight", &GgufTensor::name) == file.tensors.end();
-  if (file.contains("llama.attention.key_length")) config["head_dim"] = head_dim;
+  if (file.contains(kHeadDim)) config["head_dim"] = head_dim;
   return config;
 }
 

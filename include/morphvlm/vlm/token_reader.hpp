@@ -68,7 +68,10 @@ class TokenReader {
   }
 
   /// Beams change places: row i goes on from what row rows[i] (int64) has read.
-  void reorder(const Tensor& rows) { cache_.reorder_text(rows); }
+  void reorder(const Tensor& rows) {
+    cache_.reorder_text(rows);
+    if (reading_ != Reading::growing) keep_media_seen();
+  }
 
  private:
   Tensor with_columns(std::int64_t more) const {
@@ -81,9 +84,14 @@ class TokenReader {
 
   void step() {
     logits_ = last_logits(model_.hidden({.ids = ids_, .attention_mask = mask_}, {}, &cache_));
+    keep_media_seen();
+    cache_.text.place.add_(1);
+  }
+
+  // Where a graph reads it.
+  void keep_media_seen() {
     media_seen_.copy_(cache_.media_seen);
     cache_.media_seen = media_seen_;
-    cache_.text.place.add_(1);
   }
 
   const Model& model_;
