@@ -17,8 +17,7 @@ namespace morphvlm::testing {
 class EmulatedCuda {
  public:
   explicit EmulatedCuda(bool backwards) {
-    CudaKernel::launcher() = [this, backwards](const CudaKernel& kernel, const CudaGrid& grid,
-                                               void** arguments) {
+    CudaKernel::launcher() = [backwards](const CudaKernel& kernel, const CudaGrid& grid, void** arguments) {
       using Run = void(void**, unsigned, unsigned, unsigned, bool);
       reinterpret_cast<Run*>(compiled(kernel))(arguments, grid.blocks, grid.blocks_y, grid.threads,
                                                backwards);
