@@ -53,15 +53,16 @@ set_target_properties(morphvlm::torch PROPERTIES
   # One header for each operator, instead of all of them at once.
   INTERFACE_COMPILE_DEFINITIONS AT_PER_OPERATOR_HEADERS)
 set(_names torch_cpu c10)
+# CUDA's run-time library and the headers that LibTorch's refer to: from the wheels, or a toolkit.
+cmake_path(GET _root PARENT_PATH _site)
+file(GLOB _cuda "${_site}/nvidia/cu1*")
+find_path(MORPHVLM_CUDA_INCLUDE cuda_runtime_api.h HINTS ${_cuda} /usr/local/cuda PATH_SUFFIXES include)
+mark_as_advanced(MORPHVLM_CUDA_INCLUDE)
 if(MORPHVLM_CUDA)
   list(APPEND _names torch_cuda c10_cuda)
-  # CUDA's run-time library and the headers that LibTorch's refer to: from the wheels, or a toolkit.
-  cmake_path(GET _root PARENT_PATH _site)
-  file(GLOB _cuda "${_site}/nvidia/cu1*")
-  find_path(MORPHVLM_CUDA_INCLUDE cuda_runtime_api.h HINTS ${_cuda} /usr/local/cuda PATH_SUFFIXES include)
   find_library(MORPHVLM_CUDART NAMES cudart libcudart.so.13 HINTS ${_cuda} /usr/local/cuda PATH_SUFFIXES lib lib64)
   find_path(MORPHVLM_NCCL_INCLUDE nccl.h HINTS "${_site}/nvidia/nccl" /usr/local/cuda PATH_SUFFIXES include)
-  mark_as_advanced(MORPHVLM_CUDA_INCLUDE MORPHVLM_CUDART MORPHVLM_NCCL_INCLUDE)
+  mark_as_advanced(MORPHVLM_CUDART MORPHVLM_NCCL_INCLUDE)
   if(NOT MORPHVLM_CUDA_INCLUDE OR NOT MORPHVLM_CUDART)
     message(FATAL_ERROR "morphvlm: MORPHVLM_CUDA needs CUDA's run-time library with cuda_runtime_api.h; run ./morph setup")
   endif()

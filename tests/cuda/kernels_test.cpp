@@ -117,7 +117,7 @@ TEST_F(CudaKernels, Nf4Products) {
   for (const std::int64_t in : {64, 192, 3200}) {
     const auto p =
         testing::on_cuda(NF4::pack(at::empty({51, in}, at::kFloat).normal_(0, 1, make_generator(5))));
-    for (std::int64_t rows = 1; rows <= detail::kMaxNf4CudaRows; ++rows) {
+    for (std::int64_t rows = 1; rows <= kMaxCudaRows; ++rows) {
       const Tensor x = normal({rows, 1, in}, 6);
       const Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(p, at::kFloat).to(at::kDouble));
       EXPECT_LT(error(detail::packed_product<NF4>(x, p), exact), 4e-3) << in << ' ' << rows;

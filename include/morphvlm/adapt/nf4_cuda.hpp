@@ -3,7 +3,6 @@
 
 #include <ATen/ops/empty.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -126,9 +125,6 @@ extern "C" __global__ void __launch_bounds__(256) nf4_product(
 }
 )";
 
-/// The most rows of x that nf4_product_on_cuda takes.
-inline constexpr std::int64_t kMaxNf4CudaRows = 4;
-
 inline const CudaKernel& nf4_unpack_kernel(bool wide) {
   const auto make = [](const char* defines) {
     return std::make_unique<CudaKernel>(
@@ -139,16 +135,9 @@ inline const CudaKernel& nf4_unpack_kernel(bool wide) {
 }
 
 inline const CudaKernel& nf4_product_kernel(std::int64_t rows) {
-  static const auto kKernels = [] {
-    std::array<std::unique_ptr<CudaKernel>, kMaxNf4CudaRows> kernels;
-    for (std::size_t r = 0; r < kernels.size(); ++r) {
-      kernels[r] = std::make_unique<CudaKernel>(
-          "nf4_product", cuda_source("#define ROWS " + std::to_string(r + 1),
-                                     std::string(kNf4Cuda) + std::string(kNf4ProductCuda)));
-    }
-    return kernels;
-  }();
-  return *kKernels[static_cast<std::size_t>(rows - 1)];
+  static const CudaKernelsByRows kKernels("nf4_product",
+                                          std::string(kNf4Cuda) + std::string(kNf4ProductCuda));
+  return kKernels[rows];
 }
 
 /// The weight [out, in] that `packed` (NF4::Packed on CUDA) stands for, in float or BFloat16; `dynamic` are
@@ -175,7 +164,7 @@ Tensor nf4_product_on_cuda(const Tensor& x, const Packed& packed, const Tensor& 
   Tensor y = at::empty(shape, x.options().requires_grad(false));
   FlopMeter::add(2.0 * static_cast<double>(x.numel() * packed.out));
   nf4_product_kernel(x.numel() / packed.in)
-      .launch(x.device(), {static_cast<unsigned>((packed.out + 7) / 8), 256}, packed.codes.const_data_ptr(),
+      .launch(x.device(), {blocks_of_eight(packed.out), 256}, packed.codes.const_data_ptr(),
               packed.absmax.const_data_ptr(), packed.nested_absmax.const_data_ptr(), dynamic.const_data_ptr(),
               packed.offset.const_data_ptr(), rows.const_data_ptr(), y.mutable_data_ptr(),
               static_cast<int>(packed.out), static_cast<int>(packed.in));

@@ -1,8 +1,20 @@
 // What the sources of our CUDA kernels begin with.
 #pragma once
 
+#include <array>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+
+#include "morphvlm/core/cuda_kernel.hpp"
+
+namespace morphvlm {
+
+/// The most rows that kernels for decoding take.
+inline constexpr std::int64_t kMaxCudaRows = 4;
+
+}  // namespace morphvlm
 
 namespace morphvlm::detail {
 
@@ -36,5 +48,25 @@ __device__ __forceinline__ float warp_max(float x) {
 inline std::string cuda_source(std::string_view defines, std::string_view body) {
   return std::string(defines) + std::string(kCudaPrelude) + std::string(body);
 }
+
+/// A kernel for each number of rows up to kMaxCudaRows, which its text calls ROWS.
+class CudaKernelsByRows {
+ public:
+  CudaKernelsByRows(const std::string& name, std::string_view body) {
+    for (std::size_t r = 0; r < kernels_.size(); ++r) {
+      kernels_[r] =
+          std::make_unique<CudaKernel>(name, cuda_source("#define ROWS " + std::to_string(r + 1), body));
+    }
+  }
+  const CudaKernel& operator[](std::int64_t rows) const {
+    return *kernels_[static_cast<std::size_t>(rows - 1)];
+  }
+
+ private:
+  std::array<std::unique_ptr<CudaKernel>, kMaxCudaRows> kernels_ = {};
+};
+
+/// Blocks of eight warps, a warp to an output.
+inline unsigned blocks_of_eight(std::int64_t outputs) { return static_cast<unsigned>((outputs + 7) / 8); }
 
 }  // namespace morphvlm::detail

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,9 +15,6 @@
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
-
-/// The most rows that these kernels take.
-inline constexpr std::int64_t kMaxCudaRows = 4;
 
 namespace detail {
 
@@ -90,25 +86,15 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x
 )";
 
 inline const CudaKernel& few_rows_cuda_kernel(std::int64_t rows, bool is_swiglu) {
-  const auto make = [](bool swiglu) {
-    std::array<std::unique_ptr<CudaKernel>, kMaxCudaRows> kernels;
-    for (std::size_t r = 0; r < kernels.size(); ++r) {
-      const std::string body = std::string(kFewRowsCuda) + (swiglu ? std::string(kSwiGluCuda) : "");
-      kernels[r] = std::make_unique<CudaKernel>(swiglu ? "few_rows_swiglu" : "few_rows_products",
-                                                cuda_source("#define ROWS " + std::to_string(r + 1), body));
-    }
-    return kernels;
-  };
-  static const auto kProducts = make(false), kSwiGlu = make(true);
-  return *(is_swiglu ? kSwiGlu : kProducts)[static_cast<std::size_t>(rows - 1)];
+  static const CudaKernelsByRows kProducts("few_rows_products", kFewRowsCuda),
+      kSwiGlu("few_rows_swiglu", std::string(kFewRowsCuda) + std::string(kSwiGluCuda));
+  return (is_swiglu ? kSwiGlu : kProducts)[rows];
 }
 
 inline bool is_whole_vectors(const Tensor& t) {
   return t.scalar_type() == at::kBFloat16 && t.is_contiguous() && t.size(-1) % 8 == 0 &&
          reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % 16 == 0;
 }
-
-inline unsigned blocks_of_eight(std::int64_t outputs) { return static_cast<unsigned>((outputs + 7) / 8); }
 
 }  // namespace detail
 

@@ -29,7 +29,7 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
   if constexpr (std::is_same_v<F, NF4>) {
     if (has_nf4_product(x, packed)) return nf4_product(x, packed);
     if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && packed.in % NF4::block == 0 && x.numel() > 0 &&
-        x.numel() <= kMaxNf4CudaRows * packed.in && has_cuda_kernels())
+        x.numel() <= kMaxCudaRows * packed.in && has_cuda_kernels())
       return nf4_product_on_cuda(x, packed, shared_dynamic_levels(x.device()));
   }
   if constexpr (std::is_same_v<F, Int8>) {

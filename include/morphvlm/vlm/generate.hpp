@@ -27,11 +27,6 @@ struct Generated {
 namespace detail {
 
 template <class Model>
-Tensor last_logits(const Model& model, const Tensor& hidden) {
-  return model.logits(hidden.select(1, hidden.size(1) - 1));
-}
-
-template <class Model>
 Generated continue_rows(const Model& model, const Tensor& hidden, TokenReader<Model>& reader,
                         const GenerateConfig& c) {
   std::vector<Tensor> tokens;

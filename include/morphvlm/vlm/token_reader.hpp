@@ -27,6 +27,16 @@ inline Reading fastest_reading(c10::Device device, std::int64_t tokens) {
                                                                          : Reading::growing;
 }
 
+namespace detail {
+
+// Of the last position's output.
+template <class Model>
+Tensor last_logits(const Model& model, const Tensor& hidden) {
+  return model.logits(hidden.select(1, hidden.size(1) - 1));
+}
+
+}  // namespace detail
+
 /// A model and what it has read.
 template <class Model>
 class TokenReader {
@@ -50,7 +60,8 @@ class TokenReader {
     at::NoGradGuard no_grad;
     if (reading_ == Reading::growing) {
       if (mask_.defined()) mask_ = with_columns(1);
-      logits_ = last_logits(model_.hidden({.ids = ids, .attention_mask = mask_}, {}, &cache_));
+      logits_ =
+          detail::last_logits(model_, model_.hidden({.ids = ids, .attention_mask = mask_}, {}, &cache_));
       return logits_;
     }
     const c10::DeviceGuard guard(ids_.device());
@@ -78,12 +89,8 @@ class TokenReader {
     return at::cat({mask_, at::ones({mask_.size(0), more}, mask_.options())}, 1);
   }
 
-  Tensor last_logits(const Tensor& hidden) const {
-    return model_.logits(hidden.select(1, hidden.size(1) - 1));
-  }
-
   void step() {
-    logits_ = last_logits(model_.hidden({.ids = ids_, .attention_mask = mask_}, {}, &cache_));
+    logits_ = detail::last_logits(model_, model_.hidden({.ids = ids_, .attention_mask = mask_}, {}, &cache_));
     keep_media_seen();
     cache_.text.place.add_(1);
   }
