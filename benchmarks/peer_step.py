@@ -69,7 +69,8 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.set_default_dtype(torch.bfloat16 if asked.dtype == "bf16" else torch.float32)
-    model, end, image = build(asked.lm)
+    with torch.device(asked.device):
+        model, end, image = build(asked.lm)
     model.to(asked.device)
     trained = [p for p in model.parameters() if p.requires_grad]
 
