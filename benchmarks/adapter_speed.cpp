@@ -65,7 +65,8 @@ double parameters_of_token(const Model& model) {
 // As `run`, on a card: the floor is the largest product of matrices that it does fast, and MFU counts four
 // operations to a parameter and token, as is usual for a frozen base.
 template <AdapterPolicy P>
-void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWork work) {
+void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWork work,
+                 bool recorded) {
   using Model = Flamingo<P>;
   const c10::Device device(c10::kCUDA, 0);
   language.vocab_size = 32000;
@@ -73,6 +74,7 @@ void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup,
   const auto config = presets::flamingo<Model>(language);
   const double flops = plan<Model>(config, setup, work).flops();
   auto training = Training<Model>::make(config, setup, work);
+  if (recorded) training.record();
   constexpr int kWarmUp = 3;
   for (int i = 0; i < kWarmUp; ++i) training.step();
   std::int64_t steps = 0;
@@ -126,10 +128,12 @@ void cases(const std::string& placement) {
 
 template <AdapterPolicy P>
 void cuda_cases(const std::string& placement) {
-  const auto add = [&](const std::string& name, const PlanSetup& setup, const PlanWork& work) {
-    benchmark::RegisterBenchmark(
-        ("cuda/open_llama_3b/" + name + '/' + placement).c_str(),
-        [=](benchmark::State& state) { run_on_cuda<P>(state, presets::open_llama_3b, setup, work); })
+  const auto add = [&](const std::string& name, const PlanSetup& setup, const PlanWork& work,
+                       bool recorded = true) {
+    benchmark::RegisterBenchmark(("cuda/open_llama_3b/" + name + '/' + placement).c_str(),
+                                 [=](benchmark::State& state) {
+                                   run_on_cuda<P>(state, presets::open_llama_3b, setup, work, recorded);
+                                 })
         ->Unit(benchmark::kSecond)
         ->UseManualTime()
         ->Iterations(10);
@@ -140,10 +144,17 @@ void cuda_cases(const std::string& placement) {
   const PlanWork rows{.seq = 2048, .images = 4, .supervised = 64, .packed = true};
   PlanWork four = rows;
   four.batch = 4;
+  PlanWork pubmedqa = rows;
+  pubmedqa.seq = 512;
+  pubmedqa.images = 1;
+  pubmedqa.supervised = 8;
   add("bf16/2048_packed/step_cached_latents", bf16, cached(rows));
+  add("bf16/2048_packed/no_graph/step_cached_latents", bf16, cached(rows), false);
   add("bf16/2048_packed/step", bf16, rows);
   add("bf16/4x2048_packed/step_cached_latents", bf16, cached(four));
   add("bf16/4x2048_packed/recomputed/step_cached_latents", lean, cached(four));
+  add("bf16/512/step_cached_latents", bf16, cached(pubmedqa));
+  add("bf16/512/no_graph/step_cached_latents", bf16, cached(pubmedqa), false);
   add("bf16/2x64/step", bf16, kLarge);
 }
 

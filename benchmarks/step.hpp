@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "morphvlm/adapt.hpp"
@@ -20,6 +21,7 @@
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/model.hpp"
 #include "morphvlm/train/plan.hpp"
+#include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::benchmarks {
@@ -100,6 +102,7 @@ struct Training {
   Tensor pixels = {}, latents = {};
   TextInput text = {};
   Tensor positions = {}, wanted = {};
+  std::unique_ptr<RecordedLoss<Model>> recorded = {};  ///< if steps are to be replayed
 
   static Training make(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
     const c10::Device device(setup.device);
@@ -133,7 +136,13 @@ struct Training {
   Tensor see() const { return work.cached_latents ? latents : model.resample(model.encode_vision(pixels)); }
 
   /// The loss, ready for its backward pass.
-  Tensor forward() const { return planned_loss(model, text, see(), positions, wanted, setup.loss); }
+  Tensor forward() const {
+    if (recorded) return (*recorded)(text, see(), positions, wanted);
+    return planned_loss(model, text, see(), positions, wanted, setup.loss);
+  }
+
+  /// From the third step on, a step is replayed. The object must stay where it is.
+  void record() { recorded = std::make_unique<RecordedLoss<Model>>(model, setup.loss); }
 
   /// One optimizer step.
   double step() {

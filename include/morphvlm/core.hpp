@@ -16,6 +16,7 @@
 #include "morphvlm/core/json_lines.hpp"
 #include "morphvlm/core/json_rows.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
+#include "morphvlm/core/late_flag.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/core/meta_device.hpp"

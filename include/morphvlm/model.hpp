@@ -6,6 +6,7 @@
 #include "morphvlm/model/efficient_net.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/model/gpt_neox.hpp"
+#include "morphvlm/model/llama_decode.hpp"
 #include "morphvlm/model/mpt.hpp"
 #include "morphvlm/model/open_llama.hpp"
 #include "morphvlm/model/perceiver.hpp"

@@ -18,4 +18,6 @@
 #include "morphvlm/nn/norm.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/rope.hpp"
+#include "morphvlm/nn/rotated_heads.hpp"
 #include "morphvlm/nn/self_attention.hpp"
+#include "morphvlm/nn/silu_times.hpp"

@@ -11,6 +11,7 @@
 #include "morphvlm/train/optim.hpp"
 #include "morphvlm/train/plan.hpp"
 #include "morphvlm/train/process_place.hpp"
+#include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/train/run_state.hpp"
 #include "morphvlm/train/schedule.hpp"
 #include "morphvlm/train/share_state.hpp"

@@ -31,7 +31,7 @@ class EmulatedCuda {
   static void* compiled(const CudaKernel& kernel) {
     static const ScratchFolder kFolder;
     static std::map<std::string, void*> known;
-    auto& run = known[kernel.source()];
+    auto& run = known[kernel.name() + kernel.source()];
     if (run != nullptr) return run;
     const std::string place = (kFolder / std::to_string(known.size())).string();
     std::ofstream(place + ".cpp")

@@ -6,7 +6,9 @@
 #include <ucontext.h>
 
 #include <math.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include <cstdint>
 #include <cstring>
@@ -32,6 +34,7 @@ struct alignas(16) uint4 {
 struct float4 {
   float x, y, z, w;
 };
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
@@ -45,6 +48,7 @@ inline To same_bits(From from) {
 inline float __uint_as_float(unsigned x) { return same_bits<float>(x); }
 inline float __int_as_float(int x) { return same_bits<float>(x); }
 inline unsigned __float_as_uint(float x) { return same_bits<unsigned>(x); }
+inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 template <class T>

@@ -10,8 +10,10 @@
 #include <string>
 
 #include "morphvlm/train/plan.hpp"
+#include "morphvlm/train/recorded_loss.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/cuda.hpp"
+#include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 #include "tests/train/tiny_training.hpp"
 
@@ -75,6 +77,73 @@ TEST_F(TrainingOnCuda, GoesOnFromACheckpoint) {
   ASSERT_EQ(resumed.size(), whole.size());
   for (std::size_t i = 0; i < whole.size(); ++i)
     EXPECT_NEAR(resumed[i], whole[i], 1e-5 * std::abs(whole[i])) << i;
+}
+
+// Batches of two shapes in turn, each of its own numbers.
+struct PlannedBatch {
+  TextInput text = {};
+  Tensor latents = {}, positions = {}, wanted = {};
+};
+
+template <class Model>
+PlannedBatch planned_batch(const Model& model, std::int64_t index) {
+  at::NoGradGuard no_grad;
+  const auto there = at::TensorOptions(at::kLong).device(kCuda);
+  const auto time = 9 + 4 * (index % 2);
+  Tensor ids = at::arange(2 * time, there).mul(index + 1).remainder(11).add(3).view({2, time});
+  ids.slice(1, 0, 1).fill_(testing::kTinyMedia);
+  Tensor mask;
+  if (index % 2 == 1) {
+    mask = at::ones({2, time}, there);
+    mask[0].slice(0, time - 1 - index % 3).zero_();
+  }
+  const Tensor positions = at::arange(2, 6, there);
+  return {.text = {.ids = ids, .attention_mask = mask},
+          .latents = model.resample(
+              model.encode_vision(testing::tiny_pixels(static_cast<std::uint64_t>(index), 2).to(kCuda))),
+          .positions = positions,
+          .wanted = ids.flatten().index_select(0, positions.add(1))};
+}
+
+TEST_F(TrainingOnCuda, ARecordedLossIsTheLoss) {
+  if (!kHasCudaGraphs) GTEST_SKIP() << "built without MORPHVLM_CUDA";
+  auto plain = testing::on_cuda(testing::open_model()), recorded = testing::on_cuda(testing::open_model());
+  RecordedLoss<TinyVlm<LoRA<Attn>>> loss_of(recorded);
+  AdamW of_plain = AdamW::over(plain, {}), of_recorded = AdamW::over(recorded, {});
+  for (std::int64_t i = 0; i < 9; ++i) {
+    const auto batch = planned_batch(plain, i);
+    of_plain.zero_grad();
+    of_recorded.zero_grad();
+    const Tensor expected = planned_loss(plain, batch.text, batch.latents, batch.positions, batch.wanted);
+    const Tensor loss = loss_of(batch.text, batch.latents, batch.positions, batch.wanted);
+    EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-5 * expected.item<double>()) << i;
+    backward(expected);
+    backward(loss.mul(1.0));
+    StateDict gradients;
+    visit(plain, [&](const std::string& name, const Tensor& t) { gradients.emplace_back(name, t.grad()); });
+    std::size_t at = 0;
+    visit(recorded, [&](const std::string& name, const Tensor& t) {
+      const Tensor& g = gradients[at++].second;
+      ASSERT_EQ(t.grad().defined(), g.defined()) << name;
+      if (g.defined()) {
+        EXPECT_LE(testing::relative_error(t.grad().cpu(), g.cpu()), 1e-4) << name << ' ' << i;
+      }
+    });
+    of_plain.step(1e-2);
+    of_recorded.step(1e-2);
+  }
+}
+
+TEST_F(TrainingOnCuda, ARecordedLossIsOfOneBatchAtATime) {
+  if (!kHasCudaGraphs) GTEST_SKIP() << "built without MORPHVLM_CUDA";
+  auto model = testing::on_cuda(testing::open_model());
+  RecordedLoss<TinyVlm<LoRA<Attn>>> loss_of(model);
+  const auto batch = planned_batch(model, 0);
+  const auto loss = [&] { return loss_of(batch.text, batch.latents, batch.positions, batch.wanted); };
+  backward(loss());
+  const Tensor first = loss();
+  loss();
+  EXPECT_THAT(message_of([&] { backward(first); }), ::testing::HasSubstr("another batch came after"));
 }
 
 template <class Model>

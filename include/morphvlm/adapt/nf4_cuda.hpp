@@ -21,15 +21,9 @@ __device__ const float kLevels[16] = {
     -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f,
     0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
     0.7229568362236023f, 1.0f};
-struct Scales {
-  const unsigned char* absmax;
-  const float* nested;
-  const float* dynamic;
-  const float* offset;
-};
 // Rounded after each step, as it is on a CPU.
-__device__ __forceinline__ float scale_of(const Scales& s, long long block) {
-  return __fadd_rn(__fmul_rn(s.dynamic[s.absmax[block]], s.nested[block / 256]), *s.offset);
+__device__ __forceinline__ float scale_of(float level, const float* nested, const float* offset, long long block) {
+  return __fadd_rn(__fmul_rn(level, nested[block / 256]), *offset);
 }
 )";
 
@@ -50,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(256) nf4_unpack(const unsigned char
   __syncthreads();
   const long long first = ((long long)blockIdx.x * 256 + threadIdx.x) * 16;
   if (first >= weights) return;
-  const float scale = scale_of(Scales{absmax, nested, dynamic, offset}, first / 64);
+  const float scale = scale_of(dynamic[absmax[first / 64]], nested, offset, first / 64);
   __align__(16) Value values[16];
   const int bytes = (int)min(8ll, (weights - first) / 2);
   if (bytes == 8) {
@@ -75,47 +69,72 @@ extern "C" __global__ void __launch_bounds__(256) nf4_unpack(const unsigned char
 }
 )";
 
-// A warp to an output; half a block of 64 to a lane, 16 bytes of codes against 64 of x.
+// A warp to an output; half a block of 64 to a lane, 16 bytes of codes against 64 of x, four halves under
+// way.
 inline constexpr std::string_view kNf4ProductCuda = R"(
+struct Ahead { uint4 codes[4]; unsigned char absmax[4]; };
+
+__device__ __forceinline__ Ahead ask_ahead(const uint4* codes, const unsigned char* absmax, long long first, int from,
+                                           int halves) {
+  Ahead a;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int half = from + 32 * k;
+    a.codes[k] = half < halves ? __ldcs(codes + first + half) : make_uint4(0, 0, 0, 0);
+    a.absmax[k] = half < halves ? absmax[(first + half) / 2] : 0;
+  }
+  return a;
+}
+
 extern "C" __global__ void __launch_bounds__(256) nf4_product(
     const uint4* codes, const unsigned char* absmax, const float* nested, const float* dynamic, const float* offset,
     const uint4* x, Bf16* y, int out, int in) {
-  __shared__ float levels[16];
+  __shared__ float levels[16], scales[256];
   if (threadIdx.x < 16) levels[threadIdx.x] = kLevels[threadIdx.x];
+  scales[threadIdx.x] = dynamic[threadIdx.x];
+  const int o = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, halves = o < out ? in / 32 : 0;
+  const long long first = (long long)o * halves;
+  Ahead ahead = ask_ahead(codes, absmax, first, lane, halves);
+  let_next_start();
   __syncthreads();
-  const int o = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, halves = in / 32;
+  wait_for_earlier();
   if (o >= out) return;
-  const Scales scales{absmax, nested, dynamic, offset};
   float sums[ROWS];
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) sums[r] = 0;
-  for (int half = lane; half < halves; half += 32) {
-    const uint4 packed = __ldcs(codes + (long long)o * halves + half);
-    const float scale = scale_of(scales, ((long long)o * halves + half) / 2);
-    const unsigned words[4] = {packed.x, packed.y, packed.z, packed.w};
-    float part[ROWS];
+  for (int from = lane; from < halves; from += 128) {
+    const Ahead now = ahead;
+    ahead = ask_ahead(codes, absmax, first, from + 128, halves);
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) part[r] = 0;
+    for (int k = 0; k < 4; ++k) {
+      const int half = from + 32 * k;
+      if (half >= halves) break;
+      const float scale = scale_of(scales[now.absmax[k]], nested, offset, (first + half) / 2);
+      const unsigned words[4] = {now.codes[k].x, now.codes[k].y, now.codes[k].z, now.codes[k].w};
+      float part[ROWS];
 #pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      float level[8];
+      for (int r = 0; r < ROWS; ++r) part[r] = 0;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const unsigned byte = (words[w] >> (8 * i)) & 255u;
-        level[2 * i] = levels[byte >> 4];
-        level[2 * i + 1] = levels[byte & 15u];
+      for (int w = 0; w < 4; ++w) {
+        float level[8];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const unsigned byte = (words[w] >> (8 * i)) & 255u;
+          level[2 * i] = levels[byte >> 4];
+          level[2 * i + 1] = levels[byte & 15u];
+        }
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+          const uint4 v = x[r * (in / 8) + half * 4 + w];
+          const unsigned pairs[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            part[r] = fmaf(level[2 * i + 1], second_of(pairs[i]), fmaf(level[2 * i], first_of(pairs[i]), part[r]));
+        }
       }
 #pragma unroll
-      for (int r = 0; r < ROWS; ++r) {
-        const uint4 v = x[(long long)r * (in / 8) + half * 4 + w];
-        const unsigned pairs[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          part[r] = fmaf(level[2 * i + 1], second_of(pairs[i]), fmaf(level[2 * i], first_of(pairs[i]), part[r]));
-      }
+      for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(part[r], scale, sums[r]);
     }
-#pragma unroll
-    for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(part[r], scale, sums[r]);
   }
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -164,10 +183,11 @@ Tensor nf4_product_on_cuda(const Tensor& x, const Packed& packed, const Tensor& 
   Tensor y = at::empty(shape, x.options().requires_grad(false));
   FlopMeter::add(2.0 * static_cast<double>(x.numel() * packed.out));
   nf4_product_kernel(x.numel() / packed.in)
-      .launch(x.device(), {blocks_of_eight(packed.out), 256}, packed.codes.const_data_ptr(),
-              packed.absmax.const_data_ptr(), packed.nested_absmax.const_data_ptr(), dynamic.const_data_ptr(),
-              packed.offset.const_data_ptr(), rows.const_data_ptr(), y.mutable_data_ptr(),
-              static_cast<int>(packed.out), static_cast<int>(packed.in));
+      .launch(x.device(), {.blocks = blocks_of_eight(packed.out), .threads = 256, .starts_early = true},
+              packed.codes.const_data_ptr(), packed.absmax.const_data_ptr(),
+              packed.nested_absmax.const_data_ptr(), dynamic.const_data_ptr(), packed.offset.const_data_ptr(),
+              rows.const_data_ptr(), y.mutable_data_ptr(), static_cast<int>(packed.out),
+              static_cast<int>(packed.in));
   return y;
 }
 

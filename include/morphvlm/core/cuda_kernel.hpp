@@ -50,6 +50,7 @@ struct CudaDriver {
   int (*module_function)(void** function, void* module, const char* name) = nullptr;
   int (*launch)(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared,
                 void* stream, void** arguments, void** extra) = nullptr;
+  int (*launch_with)(const void* config, void* function, void** arguments, void** extra) = nullptr;
   int (*device_attribute)(int* value, int attribute, int device) = nullptr;
   int (*current_context)(void** context) = nullptr;
   int (*set_context)(void* context) = nullptr;
@@ -63,6 +64,7 @@ struct CudaDriver {
       library.find(d.module_load, "cuModuleLoadData");
       library.find(d.module_function, "cuModuleGetFunction");
       library.find(d.launch, "cuLaunchKernel");
+      library.find(d.launch_with, "cuLaunchKernelEx");
       library.find(d.device_attribute, "cuDeviceGetAttribute");
       library.find(d.current_context, "cuCtxGetCurrent");
       library.find(d.set_context, "cuCtxSetCurrent");
@@ -89,6 +91,20 @@ struct CudaDriver {
     check(primary_context(&context, device), "cuDevicePrimaryCtxRetain");
     check(set_context(context), "cuCtxSetCurrent");
   }
+};
+
+// CUlaunchAttribute and CUlaunchConfig, as the driver lays them out.
+struct CudaLaunchAttribute {
+  int id = 0;
+  int padding = 0;
+  int value = 0;
+  std::array<int, 15> rest = {};
+};
+struct CudaLaunchConfig {
+  unsigned grid_x = 1, grid_y = 1, grid_z = 1, block_x = 1, block_y = 1, block_z = 1, shared = 0;
+  void* stream = nullptr;
+  const CudaLaunchAttribute* attributes = nullptr;
+  unsigned attribute_count = 0;
 };
 
 inline const LoadedLibrary& cuda_compiler() {
@@ -168,6 +184,9 @@ struct CudaGrid {
   unsigned blocks = 1;    ///< along x
   unsigned threads = 1;   ///< of a block
   unsigned blocks_y = 1;  ///< along y
+  /// The kernel may start before the one ahead of it has ended (from compute capability 9 on). It must call
+  /// wait_for_earlier() (core/cuda_text.hpp) before it reads what another kernel writes, or writes at all.
+  bool starts_early = false;
 };
 
 /// A kernel `extern "C" __global__ void name(...)` of a source text in CUDA C++ without includes.
@@ -196,8 +215,22 @@ class CudaKernel {
     const c10::impl::VirtualGuardImpl cuda(c10::kCUDA);
     const auto index = cuda.getDevice().index();
     driver.enter(index);
-    driver.check(driver.launch(function(index), grid.blocks, grid.blocks_y, 1, grid.threads, 1, 1, 0,
-                               cuda.getStream(cuda.getDevice()).native_handle(), pointers.data(), nullptr),
+    const Loaded& there = loaded(index);
+    void* const stream = cuda.getStream(cuda.getDevice()).native_handle();
+    if (grid.starts_early && there.can_start_early) {
+      constexpr int kProgrammaticStreamSerialization = 6;
+      const detail::CudaLaunchAttribute early{.id = kProgrammaticStreamSerialization, .value = 1};
+      const detail::CudaLaunchConfig config{.grid_x = grid.blocks,
+                                            .grid_y = grid.blocks_y,
+                                            .block_x = grid.threads,
+                                            .stream = stream,
+                                            .attributes = &early,
+                                            .attribute_count = 1};
+      return driver.check(driver.launch_with(&config, there.function, pointers.data(), nullptr),
+                          "CUDA kernel " + name_);
+    }
+    driver.check(driver.launch(there.function, grid.blocks, grid.blocks_y, 1, grid.threads, 1, 1, 0, stream,
+                               pointers.data(), nullptr),
                  "CUDA kernel " + name_);
   }
 
@@ -210,10 +243,16 @@ class CudaKernel {
   }
 
  private:
-  void* function(int device) const {
+  // What a device has of it.
+  struct Loaded {
+    void* function = nullptr;
+    bool can_start_early = false;
+  };
+
+  const Loaded& loaded(int device) const {
     const std::scoped_lock lock(mutex_);
-    const auto [it, fresh] = functions_.try_emplace(device, nullptr);
-    if (!fresh && it->second != nullptr) return it->second;
+    Loaded& there = loaded_[device];
+    if (there.function != nullptr) return there;
     const auto& driver = detail::CudaDriver::get();
     constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
     int major = 0, minor = 0;
@@ -222,13 +261,15 @@ class CudaKernel {
     const std::string code = compile("sm_" + std::to_string(major) + std::to_string(minor));
     void* module = nullptr;
     driver.check(driver.module_load(&module, code.data()), "CUDA kernel " + name_);
-    driver.check(driver.module_function(&it->second, module, name_.c_str()), "CUDA kernel " + name_);
-    return it->second;
+    driver.check(driver.module_function(&there.function, module, name_.c_str()), "CUDA kernel " + name_);
+    constexpr int kFirstEarly = 9;
+    there.can_start_early = major >= kFirstEarly;
+    return there;
   }
 
   std::string name_, source_;
   mutable std::mutex mutex_;
-  mutable std::map<int, void*> functions_ = {};
+  mutable std::map<int, Loaded> loaded_ = {};
 };
 
 }  // namespace morphvlm

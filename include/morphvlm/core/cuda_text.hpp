@@ -18,8 +18,16 @@ inline constexpr std::int64_t kMaxCudaRows = 4;
 
 namespace morphvlm::detail {
 
-/// Numbers of 16 bits as they lie in memory, and sums over a warp.
+/// Numbers of 16 bits as they lie in memory, sums over a warp, and for kernels that start early
+/// (CudaGrid::starts_early) waiting for those ahead of them and letting the next one start.
 inline constexpr std::string_view kCudaPrelude = R"(
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+__device__ __forceinline__ void wait_for_earlier() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;"); }
+#else
+__device__ __forceinline__ void wait_for_earlier() {}
+__device__ __forceinline__ void let_next_start() {}
+#endif
 typedef unsigned short Bf16;
 __device__ __forceinline__ float widened(Bf16 x) { return __uint_as_float((unsigned)x << 16); }
 __device__ __forceinline__ Bf16 rounded(float x) {

@@ -44,9 +44,12 @@ inline bool has_cuda() {
   return at::globalContext().hasCUDA() && c10::impl::VirtualGuardImpl(c10::kCUDA).deviceCount() > 0;
 }
 
-/// Returns when all work given to the device so far is done. Nothing to wait for on a CPU.
+/// Returns when all work given to the device so far is done; a device without an index is the current one.
+/// Nothing to wait for on a CPU.
 inline void synchronize(c10::Device device) {
-  if (device.is_cuda()) c10::impl::VirtualGuardImpl(c10::kCUDA).synchronizeDevice(device.index());
+  if (!device.is_cuda()) return;
+  const c10::impl::VirtualGuardImpl cuda(c10::kCUDA);
+  cuda.synchronizeDevice(device.has_index() ? device.index() : cuda.getDevice().index());
 }
 
 #ifdef MORPHVLM_CUDA

@@ -35,6 +35,20 @@ struct GatedCrossAttentionConfig {
 
 namespace detail {
 inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(value.to(like.scalar_type())); }
+
+// Whether x -> x + tanh(gate) last(... first(norm(x))) is for products of few rows on CUDA.
+template <class First, class Last>
+bool is_gated_step(const Tensor& x, const LayerNorm& norm, const First& first, const Last& last,
+                   const Tensor& gate) {
+  return is_bare(first, x) && is_bare(last) && can_be_a_step(norm) && gate.scalar_type() == at::kBFloat16;
+}
+
+template <class Last>
+Tensor add_gated(const Tensor& x, const Last& last, const Tensor& hidden, const Tensor& gate) {
+  return few_rows_products_on_cuda(hidden.contiguous(), {last.weight}, {last.bias},
+                                   {.gate = gate, .onto = x, .weights_are_old = true})
+      .front();
+}
 }  // namespace detail
 
 /// x += tanh(attn_gate) attn(x, media); x += tanh(ff_gate) ff(x). open_flamingo equivalent:
@@ -48,11 +62,28 @@ struct GatedCrossAttention {
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
+    if constexpr (detail::PlainProjection<typename MaskedCrossAttention<P>::Proj>) {
+      if (detail::is_gated_step(x, attn.norm, attn.to_q, attn.to_out, attn_gate)) {
+        const Tensor q =
+            few_rows_products_on_cuda(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
+        return feed_forward(detail::add_gated(x, attn.to_out, attn.attended(q, media, mask), attn_gate));
+      }
+    }
     return feed_forward(x.add(attn(x, media, mask).mul(detail::gate(attn_gate, x))));
   }
 
   /// The block for tokens that have no media: only the feed-forward acts.
-  Tensor feed_forward(const Tensor& x) const { return x.add(ff(x).mul(detail::gate(ff_gate, x))); }
+  Tensor feed_forward(const Tensor& x) const {
+    if constexpr (detail::PlainProjection<decltype(ff.fc_in)>) {
+      if (detail::is_gated_step(x, ff.norm, ff.fc_in, ff.fc_out, ff_gate)) {
+        FewRowsSteps steps = normed_by(ff.norm);
+        steps.gelu = true;
+        const Tensor hidden = few_rows_products_on_cuda(x, {ff.fc_in.weight}, {ff.fc_in.bias}, steps).front();
+        return detail::add_gated(x, ff.fc_out, hidden, ff_gate);
+      }
+    }
+    return x.add(ff(x).mul(detail::gate(ff_gate, x)));
+  }
 
   /// Random parameters for text of width `dim` and media of width `media_dim`; gates as the policy says.
   static GatedCrossAttention init(std::int64_t dim, std::int64_t media_dim,

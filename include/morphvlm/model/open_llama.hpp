@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/model/llama_decode.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"
@@ -51,6 +52,11 @@ struct LlamaLayer {
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
+    if constexpr (detail::PlainProjection<typename SelfAttention<P>::Proj> &&
+                  detail::PlainProjection<typename SwiGlu<P>::Proj>) {
+      if (detail::has_decode_layer(*this, x, context, cache))
+        return detail::decode_layer(*this, x, context, *cache);
+    }
     const Tensor y = x.add(self_attn(input_layernorm(x), context, cache));
     return y.add(mlp(post_attention_layernorm(y)));
   }

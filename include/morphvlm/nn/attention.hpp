@@ -55,22 +55,20 @@ inline Tensor score_bias(const Tensor& mask, const Tensor& x) {
 namespace detail {
 
 // Heads filled up with zeros to a width that LibTorch's fused attention on CUDA takes; no score changes.
-// OpenLLaMA-3B's are 100 wide, and would else be computed with all scores in memory.
+// OpenLLaMA-3B's are 100 wide, and would else in 16 bits be computed with all scores in memory.
 inline Tensor in_whole_vectors(const Tensor& x) {
-  constexpr std::int64_t kVector = 8;
-  const auto rest = x.size(-1) % kVector;
-  return rest == 0 ? x : at::constant_pad_nd(x, {0, kVector - rest});
+  const std::int64_t vector = 16 / static_cast<std::int64_t>(x.element_size());
+  const auto rest = x.size(-1) % vector;
+  return rest == 0 ? x : at::constant_pad_nd(x, {0, vector - rest});
 }
 
+// Heads of whole vectors; `dim` is their width without what fills them up.
 inline Tensor attend_on_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
-                             const std::optional<Tensor>& mask, bool is_causal) {
-  const double scale = 1 / std::sqrt(static_cast<double>(q.size(-1)));
-  const Tensor queries = in_whole_vectors(q), keys = in_whole_vectors(k), values = in_whole_vectors(v);
-  const Tensor out = q.is_meta()
-                         ? std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(queries, keys, values,
-                                                                                       0, is_causal, mask))
-                         : at::scaled_dot_product_attention(queries, keys, values, mask, 0, is_causal, scale);
-  return out.slice(-1, 0, v.size(-1));
+                             const std::optional<Tensor>& mask, bool is_causal, std::int64_t dim) {
+  if (q.is_meta())
+    return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0, is_causal, mask));
+  return at::scaled_dot_product_attention(q, k, v, mask, 0, is_causal,
+                                          1 / std::sqrt(static_cast<double>(dim)));
 }
 
 }  // namespace detail
@@ -87,8 +85,11 @@ inline Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Te
              values = detail::repeat_heads(v.to(dtype), heads);
   std::optional<Tensor> attention_mask;
   if (mask.defined()) attention_mask = mask.is_floating_point() ? mask.to(dtype) : mask;
-  if (detail::computes_like(q, c10::kCUDA))
-    return detail::attend_on_cuda(q, keys, values, attention_mask, is_causal);
+  if (detail::computes_like(q, c10::kCUDA)) {
+    return detail::attend_on_cuda(detail::in_whole_vectors(q), detail::in_whole_vectors(keys),
+                                  detail::in_whole_vectors(values), attention_mask, is_causal, q.size(-1))
+        .slice(-1, 0, v.size(-1));
+  }
   if (q.is_meta() && detail::meta_stands_for()) {
     const auto [out, rest] = at::_scaled_dot_product_flash_attention_for_cpu(q.to(dtype), keys, values, 0,
                                                                              is_causal, attention_mask);

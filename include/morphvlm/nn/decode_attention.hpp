@@ -18,8 +18,8 @@ namespace morphvlm {
 
 namespace detail {
 
-// A block to a head and batch row. Four numbers of a head to a lane, so heads are at most 128 wide; a warp
-// takes every eighth key.
+// A block to a head and batch row. Eight lanes share a key, four numbers of its head at a time, so heads are
+// at most 128 wide; a block has 32 keys under way.
 inline constexpr std::string_view kDecodeAttention = R"(
 __device__ __forceinline__ Bf16 rotated(const Bf16* x, const Bf16* cos, const Bf16* sin, int i, int d) {
   const float other = i < d / 2 ? -widened(x[i + d / 2]) : widened(x[i - d / 2]);
@@ -27,7 +27,9 @@ __device__ __forceinline__ Bf16 rotated(const Bf16* x, const Bf16* cos, const Bf
   return rounded(turned + widened(rounded(other * widened(sin[i]))));
 }
 
-__device__ __forceinline__ float dot4(const uint2& a, const uint2& b) { return dot(a.y, b.y, dot(a.x, b.x, 0.0f)); }
+__device__ __forceinline__ float dot(const uint2& a, const uint2& b, float sum) {
+  return dot(a.y, b.y, dot(a.x, b.x, sum));
+}
 
 extern "C" __global__ void __launch_bounds__(256) decode_attention(
     const Bf16* q, const Bf16* k, const Bf16* v, const Bf16* cos, const Bf16* sin, Bf16* cached_k, Bf16* cached_v,
@@ -35,6 +37,8 @@ extern "C" __global__ void __launch_bounds__(256) decode_attention(
     int bias_stride, float scale) {
   __align__(8) __shared__ Bf16 query[128], key[128], value[128];
   __shared__ float score[LENGTH], partial[8][128], reduced[8];
+  let_next_start();
+  wait_for_earlier();
   const int h = blockIdx.x, row = blockIdx.y, t = threadIdx.x, lane = t % 32, warp = t / 32;
   const int kv = h / (heads / kv_heads), now = (int)*place, parts = d / 4;
   const Bf16* const c = cos + (long long)row * rope_stride;
@@ -52,40 +56,58 @@ extern "C" __global__ void __launch_bounds__(256) decode_attention(
     }
   }
   __syncthreads();
-  const bool has_part = lane < parts;
-  const uint2 mine = has_part ? ((const uint2*)query)[lane] : make_uint2(0, 0);
+  const int group = lane / 8, first = lane % 8;
+  uint2 mine[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) mine[i] = first + 8 * i < parts ? ((const uint2*)query)[first + 8 * i] : make_uint2(0, 0);
   float top = -INFINITY;
-#pragma unroll 4
-  for (int j = warp; j <= now; j += 8) {
-    const uint2* const from = j == now ? (const uint2*)key : (const uint2*)(keys + (long long)j * d);
-    float x = warp_sum(has_part ? dot4(mine, from[lane]) : 0.0f) * scale;
+#pragma unroll 2
+  for (int j0 = 4 * warp; j0 <= now; j0 += 32) {
+    const int j = j0 + group;
+    const uint2* const from = j >= now ? (const uint2*)key : (const uint2*)(keys + (long long)j * d);
+    float x = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (first + 8 * i < parts) x = dot(mine[i], from[first + 8 * i], x);
+    for (int other = 4; other > 0; other /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, other);
+    if (j > now) continue;
+    x *= scale;
     if (bias) x += widened(bias[(long long)row * bias_stride + j]);
-    if (lane == 0) score[j] = x;
+    if (first == 0) score[j] = x;
     top = fmaxf(top, x);
   }
+  top = warp_max(top);
   if (lane == 0) reduced[warp] = top;
   __syncthreads();
   for (int w = 0; w < 8; ++w) top = fmaxf(top, reduced[w]);
   __syncthreads();
-  float sum = 0;
-  float4 acc = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-  for (int j = warp; j <= now; j += 8) {
+  float sum = 0, acc[16];
+#pragma unroll
+  for (int i = 0; i < 16; ++i) acc[i] = 0;
+#pragma unroll 2
+  for (int j = 4 * warp + group; j <= now; j += 32) {
     const float p = expf(score[j] - top);
     sum += p;
-    if (!has_part) continue;
-    const uint2 from = (j == now ? (const uint2*)value : (const uint2*)(values + (long long)j * d))[lane];
-    acc.x = fmaf(p, first_of(from.x), acc.x);
-    acc.y = fmaf(p, second_of(from.x), acc.y);
-    acc.z = fmaf(p, first_of(from.y), acc.z);
-    acc.w = fmaf(p, second_of(from.y), acc.w);
+    const uint2* const from = j == now ? (const uint2*)value : (const uint2*)(values + (long long)j * d);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (first + 8 * i >= parts) break;
+      const uint2 numbers = from[first + 8 * i];
+      acc[4 * i] = fmaf(p, first_of(numbers.x), acc[4 * i]);
+      acc[4 * i + 1] = fmaf(p, second_of(numbers.x), acc[4 * i + 1]);
+      acc[4 * i + 2] = fmaf(p, first_of(numbers.y), acc[4 * i + 2]);
+      acc[4 * i + 3] = fmaf(p, second_of(numbers.y), acc[4 * i + 3]);
+    }
+  }
+  for (int other = 16; other > 4; other /= 2) {
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, other);
+#pragma unroll
+    for (int i = 0; i < 16; ++i) acc[i] += __shfl_xor_sync(0xFFFFFFFFu, acc[i], other);
   }
   if (lane == 0) reduced[warp] = sum;
-  if (has_part) {
-    partial[warp][4 * lane] = acc.x;
-    partial[warp][4 * lane + 1] = acc.y;
-    partial[warp][4 * lane + 2] = acc.z;
-    partial[warp][4 * lane + 3] = acc.w;
+  if (group == 0) {
+#pragma unroll
+    for (int i = 0; i < 16; ++i) partial[warp][4 * (first + 8 * (i / 4)) + i % 4] = acc[i];
   }
   __syncthreads();
   if (t >= d) return;
@@ -135,9 +157,13 @@ inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v
                bias = mask.defined() ? mask.to(at::kBFloat16).contiguous() : mask;
   Tensor out = at::empty(q.sizes(), q.options().requires_grad(false));
   detail::decode_attention_kernel().launch(
-      q.device(), {static_cast<unsigned>(heads), 256, static_cast<unsigned>(batch)}, queries.const_data_ptr(),
-      keys.const_data_ptr(), values.const_data_ptr(), cos.const_data_ptr(), sin.const_data_ptr(),
-      cache.k.mutable_data_ptr(), cache.v.mutable_data_ptr(), place.const_data_ptr(),
+      q.device(),
+      {.blocks = static_cast<unsigned>(heads),
+       .threads = 256,
+       .blocks_y = static_cast<unsigned>(batch),
+       .starts_early = true},
+      queries.const_data_ptr(), keys.const_data_ptr(), values.const_data_ptr(), cos.const_data_ptr(),
+      sin.const_data_ptr(), cache.k.mutable_data_ptr(), cache.v.mutable_data_ptr(), place.const_data_ptr(),
       bias.defined() ? bias.const_data_ptr() : nullptr, out.mutable_data_ptr(), static_cast<int>(heads),
       static_cast<int>(kv_heads), static_cast<int>(d), static_cast<int>(length),
       static_cast<int>(rope.cos.size(0) == 1 ? 0 : d),

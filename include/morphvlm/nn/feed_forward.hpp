@@ -1,43 +1,14 @@
 // The feed-forward blocks of the paper's models.
 #pragma once
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/silu.h>
-#include <ATen/ops/silu_backward.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "morphvlm/nn/activation.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/norm.hpp"
+#include "morphvlm/nn/silu_times.hpp"
 
 namespace morphvlm {
-
-namespace detail {
-
-struct SiluTimes : torch::autograd::Function<SiluTimes> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& gate, const Tensor& up) {
-    context->save_for_backward({gate, up});
-    return at::silu(gate).mul_(up);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const auto &gate = saved[0], &up = saved[1];
-    const Tensor of_gate =
-        context->needs_input_grad(0) ? at::silu_backward(grads[0].mul(up), gate) : Tensor{};
-    return {of_gate, context->needs_input_grad(1) ? at::silu(gate).mul_(grads[0]) : Tensor{}};
-  }
-};
-
-}  // namespace detail
-
-/// silu(gate) * up, of which the backward pass keeps its two arguments and not silu(gate) as well: that is a
-/// third of what a LLaMA feed-forward saves.
-inline Tensor silu_times(const Tensor& gate, const Tensor& up) {
-  const bool plain = !at::GradMode::is_enabled() || !(gate.requires_grad() || up.requires_grad());
-  return plain ? at::silu(gate).mul_(up) : detail::SiluTimes::apply(gate, up);
-}
 
 /// down(silu(gate(x)) * up(x)), no biases (LLaMA). HF equivalent: `LlamaMLP`.
 template <AdapterPolicy P = NoAdapter>

@@ -1,5 +1,5 @@
-// Products of few rows with large weights on CUDA, as in decoding: each weight is read once, and products of
-// one input share a launch.
+// Products of few rows with large weights on CUDA, as in decoding: each weight is read once, products of one
+// input share a launch, and so do the normalisation before and the residual sum behind.
 #pragma once
 
 #include <ATen/ops/empty.h>
@@ -16,42 +16,149 @@
 
 namespace morphvlm {
 
+/// The widest input that a few-rows product normalises by itself: a block keeps the normed rows.
+inline constexpr std::int64_t kMaxNormedWidth = 4096;
+
+/// What a product of few rows does before and behind the product, each step rounded as if it had been stored.
+/// Tensors are BFloat16 on the product's device, contiguous, or undefined for steps that are left out.
+struct FewRowsSteps {
+  Tensor norm = {};         ///< [in]: x is normed over its rows, at most kMaxNormedWidth wide, and times this
+  Tensor norm_bias = {};    ///< [in]: plus this
+  double eps = 0;           ///< of the norm
+  bool is_centred = false;  ///< LayerNorm; else RMSNorm
+  bool gelu = false;        ///< of the product
+  Tensor gate = {};         ///< [1]: the product times its tanh
+  Tensor onto = {};         ///< [..., out]: plus this
+  /// The weights were written long ago: they are asked for while the kernel ahead still runs.
+  bool weights_are_old = false;
+};
+
 namespace detail {
 
-// A warp to an output: the weight's row streams past, eight numbers to a load, four loads under way at a
-// time.
-inline constexpr std::string_view kFewRowsCuda = R"(
-struct Sums { float of[ROWS]; };
+// FewRowsSteps as the kernels take them.
+struct FewRowsNorm {
+  const void* weight = nullptr;
+  const void* bias = nullptr;
+  float eps = 0;
+  int is_centred = 0;
+};
+struct FewRowsFinish {
+  const void* gate = nullptr;
+  const void* onto = nullptr;
+  int gelu = 0;
+};
 
-__device__ __forceinline__ Sums products(const uint4* __restrict__ w, const uint4* __restrict__ x, int vectors) {
+// A warp to an output: the weight's row streams past, eight numbers to a load, four loads under way at a
+// time, the first four ahead of everything else.
+inline constexpr std::string_view kFewRowsCuda = R"(
+struct Norm { const uint4* weight; const uint4* bias; float eps; int is_centred; };
+struct Finish { const Bf16* gate; const Bf16* onto; int gelu; };
+struct Sums { float of[ROWS]; };
+struct Ahead { uint4 of[4]; };
+
+__device__ __forceinline__ Ahead ask_ahead(const uint4* __restrict__ w, int vectors) {
+  Ahead a;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int i = threadIdx.x % 32 + 32 * k;
+    a.of[k] = i < vectors ? __ldcs(w + i) : make_uint4(0, 0, 0, 0);
+  }
+  return a;
+}
+
+__device__ __forceinline__ Sums products(const uint4* __restrict__ w, const Ahead& ahead, const uint4* x, int vectors) {
   Sums sums;
   for (int r = 0; r < ROWS; ++r) sums.of[r] = 0;
   const int lane = threadIdx.x % 32;
+  Ahead a = ahead;
   int i = lane;
   for (; i + 96 < vectors; i += 128) {
-    uint4 a[4];
+    const Ahead now = a;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) a[k] = __ldcs(w + i + 32 * k);
+    for (int k = 0; k < 4; ++k)
+      if (i + 128 + 32 * k < vectors) a.of[k] = __ldcs(w + i + 128 + 32 * k);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
 #pragma unroll
-      for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(a[k], x[(long long)r * vectors + i + 32 * k], sums.of[r]);
+      for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(now.of[k], x[r * vectors + i + 32 * k], sums.of[r]);
     }
   }
-  for (; i < vectors; i += 32) {
-    const uint4 a = __ldcs(w + i);
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(a, x[(long long)r * vectors + i], sums.of[r]);
+  for (int k = 0; k < 4; ++k) {
+    if (i + 32 * k >= vectors) break;
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(a.of[k], x[r * vectors + i + 32 * k], sums.of[r]);
   }
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) sums.of[r] = warp_sum(sums.of[r]);
   return sums;
 }
 
+__device__ __forceinline__ float block_sum(float x, float* shared) {
+  x = warp_sum(x);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < 8; ++w) sum += shared[w];
+  return sum;
+}
+
+__device__ __forceinline__ float sum_of(const uint4& v) {
+  return first_of(v.x) + second_of(v.x) + first_of(v.y) + second_of(v.y) + first_of(v.z) + second_of(v.z) +
+         first_of(v.w) + second_of(v.w);
+}
+__device__ __forceinline__ float squares_of(unsigned pair, float mean) {
+  const float a = first_of(pair) - mean, b = second_of(pair) - mean;
+  return fmaf(a, a, b * b);
+}
+__device__ __forceinline__ unsigned normed(unsigned x, unsigned w, unsigned b, float mean, float scale) {
+  const float first = fmaf((first_of(x) - mean) * scale, first_of(w), first_of(b));
+  const float second = fmaf((second_of(x) - mean) * scale, second_of(w), second_of(b));
+  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
+}
+
+// x itself, or its normed rows in the block's own memory.
+__device__ __forceinline__ const uint4* normed_rows(const uint4* x, int vectors, const Norm& norm, uint4* staged) {
+  if (norm.weight == 0) return x;
+  __shared__ float shared[8];
+  for (int r = 0; r < ROWS; ++r) {
+    const uint4* const from = x + r * vectors;
+    float mean = 0, squares = 0;
+    if (norm.is_centred) {
+      for (int i = threadIdx.x; i < vectors; i += 256) mean += sum_of(from[i]);
+      mean = block_sum(mean, shared) / (8 * vectors);
+    }
+    for (int i = threadIdx.x; i < vectors; i += 256) {
+      const uint4 v = from[i];
+      squares += squares_of(v.x, mean) + squares_of(v.y, mean) + squares_of(v.z, mean) + squares_of(v.w, mean);
+    }
+    const float scale = rsqrtf(block_sum(squares, shared) / (8 * vectors) + norm.eps);
+    for (int i = threadIdx.x; i < vectors; i += 256) {
+      const uint4 v = from[i], w = norm.weight[i], b = norm.bias ? norm.bias[i] : make_uint4(0, 0, 0, 0);
+      staged[r * vectors + i] = make_uint4(normed(v.x, w.x, b.x, mean, scale), normed(v.y, w.y, b.y, mean, scale),
+                                           normed(v.z, w.z, b.z, mean, scale), normed(v.w, w.w, b.w, mean, scale));
+    }
+  }
+  __syncthreads();
+  return staged;
+}
+
+__device__ __forceinline__ Bf16 finished(float sum, const Finish& finish, long long place) {
+  float x = widened(rounded(sum));
+  if (finish.gelu) x = widened(rounded(0.5f * x * (1.0f + erff(x * 0.70710678118654752f))));
+  if (finish.gate) x = widened(rounded(x * widened(rounded(tanhf(widened(*finish.gate))))));
+  if (finish.onto) x += widened(finish.onto[place]);
+  return rounded(x);
+}
+)";
+
 // y1, y2, y3 = x W1^T + b1, ...; [ROWS, out] each. A weight that is not there has 0 outputs.
+inline constexpr std::string_view kFewRowsProductsCuda = R"(
 extern "C" __global__ void __launch_bounds__(256) few_rows_products(
     const uint4* x, const uint4* w1, const uint4* w2, const uint4* w3, const Bf16* b1, const Bf16* b2,
-    const Bf16* b3, Bf16* y1, Bf16* y2, Bf16* y3, int out1, int out2, int out3, int vectors) {
+    const Bf16* b3, Bf16* y1, Bf16* y2, Bf16* y3, int out1, int out2, int out3, int vectors, Norm norm, Finish finish) {
+  __shared__ uint4 staged[ROWS * NORMED_VECTORS];
   int o = blockIdx.x * 8 + threadIdx.x / 32;
   const uint4* w = w1;
   const Bf16* b = b1;
@@ -59,22 +166,39 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_products(
   int out = out1;
   if (o >= out1) { o -= out1; w = w2; b = b2; y = y2; out = out2; }
   if (y == y2 && o >= out2) { o -= out2; w = w3; b = b3; y = y3; out = out3; }
-  if (o >= out) return;
-  const Sums sums = products(w + (long long)o * vectors, x, vectors);
+  const bool is_there = o < out;
+  const uint4* const row = w + (is_there ? (long long)o * vectors : 0);
+  const Ahead ahead = ask_ahead(row, is_there ? vectors : 0);
+  let_next_start();
+  wait_for_earlier();
+  const uint4* const rows = normed_rows(x, vectors, norm, staged);
+  if (!is_there) return;
+  const Sums sums = products(row, ahead, rows, vectors);
   if (threadIdx.x % 32 != 0) return;
 #pragma unroll
-  for (int r = 0; r < ROWS; ++r) y[(long long)r * out + o] = rounded(sums.of[r] + (b ? widened(b[o]) : 0.0f));
+  for (int r = 0; r < ROWS; ++r) {
+    const long long place = (long long)r * out + o;
+    y[place] = finished(sums.of[r] + (b ? widened(b[o]) : 0.0f), finish, place);
+  }
 }
 )";
 
 // y = silu(x G^T) * (x U^T), each product rounded as if it had been stored.
 inline constexpr std::string_view kSwiGluCuda = R"(
-extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x, const uint4* gate,
-                                                                  const uint4* up, Bf16* y, int out, int vectors) {
+extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x, const uint4* gate, const uint4* up,
+                                                                  Bf16* y, int out, int vectors, Norm norm) {
+  __shared__ uint4 staged[ROWS * NORMED_VECTORS];
   const int o = blockIdx.x * 8 + threadIdx.x / 32;
-  if (o >= out) return;
-  const Sums g = products(gate + (long long)o * vectors, x, vectors);
-  const Sums u = products(up + (long long)o * vectors, x, vectors);
+  const bool is_there = o < out;
+  const long long first = is_there ? (long long)o * vectors : 0;
+  const Ahead of_gate = ask_ahead(gate + first, is_there ? vectors : 0),
+              of_up = ask_ahead(up + first, is_there ? vectors : 0);
+  let_next_start();
+  wait_for_earlier();
+  const uint4* const rows = normed_rows(x, vectors, norm, staged);
+  if (!is_there) return;
+  const Sums g = products(gate + first, of_gate, rows, vectors);
+  const Sums u = products(up + first, of_up, rows, vectors);
   if (threadIdx.x % 32 != 0) return;
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -86,9 +210,24 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x
 )";
 
 inline const CudaKernel& few_rows_cuda_kernel(std::int64_t rows, bool is_swiglu) {
-  static const CudaKernelsByRows kProducts("few_rows_products", kFewRowsCuda),
-      kSwiGlu("few_rows_swiglu", std::string(kFewRowsCuda) + std::string(kSwiGluCuda));
+  static const std::string kCommon =
+      "#define NORMED_VECTORS " + std::to_string(kMaxNormedWidth / 8) + std::string(kFewRowsCuda);
+  static const CudaKernelsByRows kProducts("few_rows_products", kCommon + std::string(kFewRowsProductsCuda)),
+      kSwiGlu("few_rows_swiglu", kCommon + std::string(kSwiGluCuda));
   return (is_swiglu ? kSwiGlu : kProducts)[rows];
+}
+
+inline const void* address(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
+
+inline FewRowsNorm norm_of(const FewRowsSteps& steps) {
+  return {.weight = address(steps.norm),
+          .bias = address(steps.norm_bias),
+          .eps = static_cast<float>(steps.eps),
+          .is_centred = steps.is_centred ? 1 : 0};
+}
+
+inline CudaGrid few_rows_grid(std::int64_t outputs, const FewRowsSteps& steps) {
+  return {.blocks = blocks_of_eight(outputs), .threads = 256, .starts_early = steps.weights_are_old};
 }
 
 inline bool is_whole_vectors(const Tensor& t) {
@@ -107,9 +246,10 @@ inline bool is_few_rows_on_cuda(const Tensor& x, const Tensor& weight) {
 }
 
 /// x W^T + b for one to three weights [out, in] (see is_few_rows_on_cuda) and as many biases [out], undefined
-/// where there is none; sums in fp32. No gradient.
+/// where there is none; sums in fp32. Steps behind the product are for one weight alone. No gradient.
 inline std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std::vector<Tensor>& weights,
-                                                     const std::vector<Tensor>& biases) {
+                                                     const std::vector<Tensor>& biases,
+                                                     const FewRowsSteps& steps = {}) {
   const auto in = weights.front().size(1), rows = x.numel() / in;
   auto shape = x.sizes().vec();
   std::vector<Tensor> out;
@@ -121,29 +261,34 @@ inline std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std:
     shape.back() = weights[i].size(0);
     out.push_back(at::empty(shape, x.options().requires_grad(false)));
     w[i] = weights[i].const_data_ptr();
-    b[i] = biases[i].defined() ? biases[i].const_data_ptr() : nullptr;
+    b[i] = detail::address(biases[i]);
     y[i] = out[i].mutable_data_ptr();
     outputs[i] = static_cast<int>(weights[i].size(0));
     all += weights[i].size(0);
   }
   FlopMeter::add(2.0 * static_cast<double>(rows * in * all));
+  const detail::FewRowsFinish finish{
+      .gate = detail::address(steps.gate), .onto = detail::address(steps.onto), .gelu = steps.gelu ? 1 : 0};
   detail::few_rows_cuda_kernel(rows, false)
-      .launch(x.device(), {detail::blocks_of_eight(all), 256}, x.const_data_ptr(), w[0], w[1], w[2], b[0],
-              b[1], b[2], y[0], y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8));
+      .launch(x.device(), detail::few_rows_grid(all, steps), x.const_data_ptr(), w[0], w[1], w[2], b[0], b[1],
+              b[2], y[0], y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8),
+              detail::norm_of(steps), finish);
   return out;
 }
 
-/// silu(x G^T) * (x U^T) for G, U [hidden, in] (see is_few_rows_on_cuda). No gradient.
-inline Tensor few_rows_swiglu_on_cuda(const Tensor& x, const Tensor& gate, const Tensor& up) {
+/// silu(x G^T) * (x U^T) for G, U [hidden, in] (see is_few_rows_on_cuda); of the steps those before the
+/// product. No gradient.
+inline Tensor few_rows_swiglu_on_cuda(const Tensor& x, const Tensor& gate, const Tensor& up,
+                                      const FewRowsSteps& steps = {}) {
   const auto in = gate.size(1), rows = x.numel() / in;
   auto shape = x.sizes().vec();
   shape.back() = gate.size(0);
   Tensor out = at::empty(shape, x.options().requires_grad(false));
   FlopMeter::add(4.0 * static_cast<double>(rows * gate.numel()));
   detail::few_rows_cuda_kernel(rows, true)
-      .launch(x.device(), {detail::blocks_of_eight(gate.size(0)), 256}, x.const_data_ptr(),
+      .launch(x.device(), detail::few_rows_grid(gate.size(0), steps), x.const_data_ptr(),
               gate.const_data_ptr(), up.const_data_ptr(), out.mutable_data_ptr(),
-              static_cast<int>(gate.size(0)), static_cast<int>(in / 8));
+              static_cast<int>(gate.size(0)), static_cast<int>(in / 8), detail::norm_of(steps));
   return out;
 }
 

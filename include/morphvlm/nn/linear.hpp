@@ -55,11 +55,22 @@ concept PlainProjection = requires(const L& linear) {
   linear.weight.scalar_type();
 };
 
-// Whether the projection is no more than a product with its weight as it is, of few rows on CUDA.
+// Whether the projection is no more than a product with its weight as it is, which kernels for few rows read.
+template <class L>
+bool is_bare(const L& linear) {
+  if constexpr (!PlainProjection<L>) {
+    return false;
+  } else {
+    return !at::GradMode::is_enabled() && is_merged(linear.adapter) && linear.weight.is_cuda() &&
+           is_whole_vectors(linear.weight) &&
+           (!linear.bias.defined() || linear.bias.scalar_type() == at::kBFloat16);
+  }
+}
+
+// The same for these rows.
 template <PlainProjection L>
 bool is_bare(const L& linear, const Tensor& x) {
-  return !at::GradMode::is_enabled() && is_merged(linear.adapter) && is_few_rows_on_cuda(x, linear.weight) &&
-         (!linear.bias.defined() || linear.bias.scalar_type() == x.scalar_type());
+  return is_bare(linear) && is_few_rows_on_cuda(x, linear.weight);
 }
 
 }  // namespace detail

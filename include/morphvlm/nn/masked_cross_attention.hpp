@@ -53,9 +53,13 @@ struct MaskedCrossAttention {
 
   /// x [batch, time, dim] -> [batch, time, dim]; zero for tokens that have seen no media.
   Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
-    const Tensor q = split_heads(to_q(norm(x)), heads);
-    const Tensor out = join_heads(attend(q, media.k, media.v, mask.attend));
-    return to_out(out.masked_fill(mask.seen.logical_not(), 0));
+    return to_out(attended(to_q(norm(x)), media, mask));
+  }
+
+  /// Queries [batch, time, heads * d] -> what they attend to, of the same shape, before to_out.
+  Tensor attended(const Tensor& q, const MediaKeyValues& media, const MediaMask& mask) const {
+    const Tensor out = join_heads(attend(split_heads(q, heads), media.k, media.v, mask.attend));
+    return out.masked_fill(mask.seen.logical_not(), 0);
   }
 
   /// Random parameters for text of width `dim` and media of width `media_dim`.

@@ -81,4 +81,29 @@ struct RMSNorm {
   }
 };
 
+/// The norm as the first step of products of few rows on CUDA with weights that nothing has just written.
+inline FewRowsSteps normed_by(const LayerNorm& norm) {
+  return {.norm = norm.weight,
+          .norm_bias = norm.bias,
+          .eps = norm.eps,
+          .is_centred = true,
+          .weights_are_old = true};
+}
+/// The same.
+inline FewRowsSteps normed_by(const RMSNorm& norm) {
+  return {.norm = norm.weight, .eps = norm.eps, .weights_are_old = true};
+}
+
+namespace detail {
+
+// Whether those products can take the norm in.
+template <class Norm>
+bool can_be_a_step(const Norm& norm) {
+  const FewRowsSteps steps = normed_by(norm);
+  return is_whole_vectors(steps.norm) && (!steps.norm_bias.defined() || is_whole_vectors(steps.norm_bias)) &&
+         steps.norm.numel() <= kMaxNormedWidth;
+}
+
+}  // namespace detail
+
 }  // namespace morphvlm

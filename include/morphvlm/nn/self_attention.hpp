@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -11,6 +12,7 @@
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/rope.hpp"
+#include "morphvlm/nn/rotated_heads.hpp"
 
 namespace morphvlm {
 
@@ -79,6 +81,8 @@ struct SelfAttention {
     const auto [q, k, v] = project(q_proj, k_proj, v_proj, x);
     if (has_decode_attention(q, context.rope, context.place, cache))
       return o_proj(decode_attention(q, k, v, context.rope, context.place, context.mask, *cache));
+    if (cache == nullptr && has_turned_heads(q, context.rope, q.size(-1) / heads))
+      return o_proj(attend_turned(q, k, v, context));
     const Tensor turned_q = apply_rope(split_heads(q, heads), context.rope);
     const Tensor turned_k = apply_rope(split_heads(k, kv_heads), context.rope);
     return o_proj(attend_causal(turned_q, turned_k, split_heads(v, kv_heads), context, cache));
@@ -96,6 +100,19 @@ struct SelfAttention {
             .o_proj = Proj::init(q_dim, c.dim, c.bias, init, adapter),
             .heads = c.heads,
             .kv_heads = c.kv_heads};
+  }
+
+ private:
+  Tensor attend_turned(const Tensor& q, const Tensor& k, const Tensor& v,
+                       const DecoderContext& context) const {
+    const auto dim = q.size(-1) / heads;
+    const Tensor keys = detail::repeat_heads(split_turned(k, kv_heads, context.rope), heads),
+                 values = detail::repeat_heads(split_turned(v, kv_heads, {}), heads);
+    std::optional<Tensor> mask;
+    if (context.mask.defined()) mask = context.mask;
+    return join_turned(detail::attend_on_cuda(split_turned(q, heads, context.rope), keys, values, mask,
+                                              context.is_causal, dim),
+                       dim);
   }
 };
 

@@ -36,6 +36,16 @@ Tensor selected_loss(const Model& model, const Tensor& inputs, const Tensor& wan
   return at::cross_entropy_loss(logits.to(detail::loss_dtype(logits)), wanted);
 }
 
+/// selected_loss of a text where it is known what is to be predicted, which is how `plan` counts a step:
+/// `wanted` int64 [n] behind the `positions` int64 [n] of the flattened text. All tensors on the model's
+/// device; `latents` as in VLM::hidden.
+template <class Model>
+Tensor planned_loss(const Model& model, const TextInput& text, const Tensor& latents, const Tensor& positions,
+                    const Tensor& wanted, LossPath path = LossPath::fused) {
+  const Tensor hidden = model.hidden(text, latents);
+  return selected_loss(model, hidden.flatten(0, 1).index_select(0, positions), wanted, {}, path);
+}
+
 /// Mean cross-entropy of predicting `targets` int64 [batch, time] from `hidden` [batch, time, dim], the
 /// model's last layer's output at the same positions; kIgnoredLabel where nothing is supervised. The
 /// vocabulary head runs at supervised positions alone: with short answers it would otherwise cost more than

@@ -112,14 +112,6 @@ Model trainable_model(const typename Model::Config& config, const PlanSetup& set
   return model;
 }
 
-/// The loss of one step as `plan` counts it: all tensors on the model's device. `latents` as in VLM::hidden.
-template <class Model>
-Tensor planned_loss(const Model& model, const TextInput& text, const Tensor& latents, const Tensor& positions,
-                    const Tensor& wanted, LossPath path) {
-  const Tensor hidden = model.hidden(text, latents);
-  return selected_loss(model, hidden.flatten(0, 1).index_select(0, positions), wanted, {}, path);
-}
-
 /// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
 template <class Model>
 Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "morphvlm/core/late_flag.hpp"
 #include "morphvlm/vlm/beam_search.hpp"
 #include "morphvlm/vlm/sample.hpp"
 #include "morphvlm/vlm/token_reader.hpp"
@@ -34,15 +35,18 @@ Generated continue_rows(const Model& model, const Tensor& hidden, TokenReader<Mo
   const auto batch = hidden.size(0);
   const auto options = TensorOptions(at::kLong).device(hidden.device());
   Tensor done = at::zeros({batch}, options.dtype(at::kBool)), lengths = at::zeros({batch}, options);
+  LateFlag all_done;
   for (std::int64_t step = 0; step < c.max_new_tokens; ++step) {
     const Tensor next = choose_token(logits, c, step).masked_fill(done, c.pad_token_id);
     tokens.push_back(next);
     lengths = lengths.add(done.logical_not().to(at::kLong));
     done = done.logical_or(ends_row(next, c));
-    if (step + 1 == c.max_new_tokens || done.all().template item<bool>()) break;
+    if (step + 1 == c.max_new_tokens || all_done.exchange(done.all())) break;
     logits = reader.read(next.unsqueeze(1));
   }
-  return {.ids = at::stack(tokens, 1), .lengths = lengths};
+  // All may have ended a token ago, which all_done then says late.
+  return {.ids = at::stack(tokens, 1).slice(1, 0, lengths.max().template item<std::int64_t>()),
+          .lengths = lengths};
 }
 
 template <class Model>

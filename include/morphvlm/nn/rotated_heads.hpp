@@ -1,0 +1,131 @@
+// Heads as LibTorch's attention on CUDA wants them: rotated, and filled up to whole vectors, in one kernel
+// and one pass over memory. The operators this stands for take ten, and more in the backward pass.
+#pragma once
+
+#include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cstdint>
+#include <string>
+
+#include "morphvlm/core/autograd_context.hpp"
+#include "morphvlm/core/cuda_kernel.hpp"
+#include "morphvlm/core/cuda_text.hpp"
+#include "morphvlm/core/meta_device.hpp"
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/rope.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+
+// Two numbers of a head's first half and their partners in the second to a thread. Backwards is the
+// transposed rotation.
+inline constexpr std::string_view kTurnHeads = R"(
+__device__ __forceinline__ unsigned pair_of(float first, float second) {
+  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
+}
+extern "C" __global__ void __launch_bounds__(256) turn_heads(
+    const unsigned* in, const unsigned* cos, const unsigned* sin, unsigned* out, long long tokens, int table_tokens,
+    int heads, int pairs, int in_pairs, int out_pairs, int backwards) {
+  const int quarter = pairs / 2;
+  const long long place = (long long)blockIdx.x * 256 + threadIdx.x;
+  if (place >= tokens * heads * quarter) return;
+  const int i = (int)(place % quarter);
+  const long long head = place / quarter;
+  const unsigned a = in[head * in_pairs + i], b = in[head * in_pairs + quarter + i];
+  unsigned first = a, second = b;
+  if (cos) {
+    const long long row = (head / heads) % table_tokens * pairs;
+    const unsigned c1 = cos[row + i], c2 = cos[row + quarter + i];
+    unsigned s1 = sin[row + i], s2 = sin[row + quarter + i];
+    if (backwards) {
+      const unsigned other = s1 ^ 0x80008000u;
+      s1 = s2 ^ 0x80008000u;
+      s2 = other;
+    }
+    first = pair_of(fmaf(first_of(a), first_of(c1), -(first_of(b) * first_of(s1))),
+                    fmaf(second_of(a), second_of(c1), -(second_of(b) * second_of(s1))));
+    second = pair_of(fmaf(first_of(b), first_of(c2), first_of(a) * first_of(s2)),
+                     fmaf(second_of(b), second_of(c2), second_of(a) * second_of(s2)));
+  }
+  unsigned* const to = out + head * out_pairs;
+  to[i] = first;
+  to[quarter + i] = second;
+  for (int rest = pairs + i; rest < out_pairs; rest += quarter) to[rest] = 0;
+}
+)";
+
+inline const CudaKernel& turn_heads_kernel() {
+  static const CudaKernel kKernel("turn_heads", cuda_source("", kTurnHeads));
+  return kKernel;
+}
+
+// in [batch, time, heads, width] -> [batch, time, heads, out_width], of which `dim` numbers are rotated by
+// the table, if there is one, and others are 0. All contiguous.
+inline Tensor turn_heads(const Tensor& in, const Tensor& cos, const Tensor& sin, std::int64_t dim,
+                         std::int64_t out_width, bool backwards) {
+  Tensor out = at::empty({in.size(0), in.size(1), in.size(2), out_width}, in.options().requires_grad(false));
+  if (in.is_meta()) return out;
+  const auto tokens = in.size(0) * in.size(1), heads = in.size(2);
+  const auto threads = tokens * heads * (dim / 4);
+  turn_heads_kernel().launch(
+      in.device(), {.blocks = static_cast<unsigned>((threads + 255) / 256), .threads = 256},
+      in.const_data_ptr(), cos.defined() ? cos.const_data_ptr() : nullptr,
+      sin.defined() ? sin.const_data_ptr() : nullptr, out.mutable_data_ptr(), static_cast<long long>(tokens),
+      static_cast<int>(cos.defined() ? cos.size(0) * cos.size(2) : 1), static_cast<int>(heads),
+      static_cast<int>(dim / 2), static_cast<int>(in.size(3) / 2), static_cast<int>(out_width / 2),
+      backwards ? 1 : 0);
+  return out;
+}
+
+// Widths before and behind, and the table if heads are rotated.
+struct HeadTurn {
+  std::int64_t dim = 0, in = 0, out = 0;
+  RopeTable rope = {};
+};
+
+// x [batch, time, heads, turn.in] -> [batch, time, heads, turn.out].
+struct TurnedHeads : torch::autograd::Function<TurnedHeads> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const HeadTurn& turn) {
+    hold(context, turn);
+    return turn_heads(x.contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.out, false);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const auto& turn = held<HeadTurn>(context);
+    return {turn_heads(grads[0].contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.in, true),
+            Tensor{}};
+  }
+};
+
+}  // namespace detail
+
+/// The multiple that widths of BFloat16 heads are filled up to.
+inline constexpr std::int64_t kHeadVector = 8;
+
+/// Whether split_turned takes projections like q [batch, time, heads * dim]: BFloat16 on CUDA, a table for
+/// whole heads, of which a quarter is whole.
+inline bool has_turned_heads(const Tensor& q, const RopeTable& rope, std::int64_t dim) {
+  return detail::computes_like(q, c10::kCUDA) && q.scalar_type() == at::kBFloat16 && dim % 4 == 0 &&
+         (!rope.cos.defined() || (rope.cos.size(-1) == dim && rope.cos.scalar_type() == at::kBFloat16 &&
+                                  rope.cos.is_contiguous() && rope.sin.is_contiguous())) &&
+         (q.is_meta() || has_cuda_kernels());
+}
+
+/// x [batch, time, heads * dim] -> [batch, heads, time, w] for attention, w the next multiple of kHeadVector:
+/// rotated by the table if it has one, and behind that zeros, which change no score.
+inline Tensor split_turned(const Tensor& x, std::int64_t heads, const RopeTable& rope) {
+  const auto dim = x.size(-1) / heads, width = (dim + kHeadVector - 1) / kHeadVector * kHeadVector;
+  const detail::HeadTurn turn{.dim = dim, .in = dim, .out = width, .rope = rope};
+  return detail::TurnedHeads::apply(x.unflatten(-1, {heads, dim}), turn).transpose(1, 2);
+}
+
+/// The reverse for what attention gives, without rotation: [batch, heads, time, w] -> [batch, time, heads *
+/// dim].
+inline Tensor join_turned(const Tensor& x, std::int64_t dim) {
+  const detail::HeadTurn turn{.dim = dim, .in = x.size(-1), .out = dim};
+  return detail::TurnedHeads::apply(x.transpose(1, 2), turn).flatten(-2);
+}
+
+}  // namespace morphvlm
