@@ -32,6 +32,11 @@ def processor():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def card():
+    names = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+    return names.stdout.splitlines()[0]
+
+
 def commit():
     git = ["git", "-C", str(HERE)]
     name = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -52,13 +57,16 @@ def main():
         sys.exit("the two train different numbers of parameters; this is no comparison")
     median = lambda name, key: statistics.median(r[key] for r in runs[name])
     print(f"{'':14}{'morphvlm':>12}{'peer':>12}{'ratio':>9}")
-    for key, higher_is_better in [("step_s", False), ("peak_rss_gib", False), ("tokens_per_s", True)]:
+    for key, higher_is_better in [("step_s", False), ("peak_rss_gib", False), ("peak_cuda_gib", False),
+                                  ("tokens_per_s", True)]:
         if key in runs["peer"][0]:
             ours, theirs = median("morphvlm", key), median("peer", key)
             print(f"{key:14}{ours:12.3f}{theirs:12.3f}{(ours / theirs if higher_is_better else theirs / ours):8.2f}x")
     if record:
         entry = dict(arguments=words, commit=commit(), date=datetime.date.today().isoformat(), cpu=processor(),
                      cores=len(os.sched_getaffinity(0)), runs=runs)
+        if "cuda" in words:
+            entry["gpu"] = card()
         path = pathlib.Path(record)
         entries = json.loads(path.read_text()) if path.exists() else []
         aside = path.with_suffix(".tmp")

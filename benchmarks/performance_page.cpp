@@ -219,7 +219,7 @@ std::string cuda_decode_section(const fs::path& file) {
                     "A copy counts bytes read and bytes written.");
 }
 
-std::string peer_section(const fs::path& file) {
+std::string peer_table(const fs::path& file, const std::string& title) {
   Table table{.columns = {"work", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
               .align = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right}};
   std::string last;
@@ -233,6 +233,7 @@ std::string peer_section(const fs::path& file) {
       std::ranges::sort(values);
       return quantile(values, 0.5);
     };
+    const int digits = entry.contains("gpu") ? 3 : 2;
     const std::string rounds = std::to_string(entry.at("runs").at("peer").size());
     struct Quantity {
       const char *key, *name;
@@ -240,20 +241,30 @@ std::string peer_section(const fs::path& file) {
     };
     for (const auto& [key, name, is_rate] :
          {Quantity{"step_s", "s a step", false}, Quantity{"peak_rss_gib", "GiB resident at most", false},
+          Quantity{"peak_cuda_gib", "GiB of the card at most", false},
           Quantity{"tokens_per_s", "tokens/s decoding", true}}) {
       if (!entry.at("runs").at("peer").at(0).contains(key)) continue;
+      if (entry.contains("gpu") && std::string_view(key) == "peak_rss_gib") continue;
       const double ours = of("morphvlm", key), theirs = of("peer", key);
-      table.rows.push_back({work, rounds, name, fixed(ours, 2), fixed(theirs, 2),
+      table.rows.push_back({work, rounds, name, fixed(ours, digits), fixed(theirs, digits),
                             fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
     }
     last = "Medians of alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) +
-           ", " + entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
-           std::to_string(entry.at("cores").get<int>()) + " cores.";
+           ", " + entry.at("date").get<std::string>() + ", " +
+           (entry.contains("gpu") ? entry.at("gpu").get<std::string>() + ", " : "") +
+           entry.at("cpu").get<std::string>() + ", " + std::to_string(entry.at("cores").get<int>()) +
+           " cores.";
   }
-  return "## Beside the Python stack\n" + last +
+  return "## " + title + '\n' + last +
          " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
          "every four layers, one image a row, four supervised tokens.\n\n" +
          to_markdown(table);
+}
+
+std::string peer_section(const fs::path& file) { return peer_table(file, "Beside the Python stack"); }
+
+std::string cuda_peer_section(const fs::path& file) {
+  return peer_table(file, "Beside the Python stack, on a card");
 }
 
 void write_page(const fs::path& raw) {
@@ -277,6 +288,7 @@ void write_page(const fs::path& raw) {
   add("adapter_speed.json", step_section);
   add("adapter_memory.json", memory_section);
   add("decode.json", decode_section);
+  add("cuda_peer.json", cuda_peer_section);
   add("cuda_adapter_speed.json", cuda_step_section);
   add("cuda_adapter_memory.json", cuda_memory_section);
   add("cuda_decode.json", cuda_decode_section);

@@ -137,7 +137,8 @@ struct Training {
 
   /// The loss, ready for its backward pass.
   Tensor forward() const {
-    if (recorded) return (*recorded)(text, see(), positions, wanted);
+    if (recorded && !work.cached_latents) return recorded->from_pixels(text, pixels, positions, wanted);
+    if (recorded) return (*recorded)(text, latents, positions, wanted);
     return planned_loss(model, text, see(), positions, wanted, setup.loss);
   }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/core/late_flag.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/self_attention.hpp"
@@ -162,6 +163,14 @@ TEST_F(CudaKernels, AttentionOfOneToken) {
       for (const bool with_mask : {false, true}) expect_same_attention(3, head_dim, kv_heads, with_mask);
     }
   }
+}
+
+TEST_F(CudaKernels, AFlagIsACallLate) {
+  LateFlag flag;
+  const auto on_card = [](bool value) { return at::tensor(value).to(kCuda); };
+  EXPECT_FALSE(flag.exchange(on_card(true)));
+  EXPECT_TRUE(flag.exchange(on_card(false)));
+  EXPECT_FALSE(flag.exchange(on_card(true)));
 }
 
 }  // namespace

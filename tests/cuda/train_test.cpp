@@ -82,7 +82,7 @@ TEST_F(TrainingOnCuda, GoesOnFromACheckpoint) {
 // Batches of two shapes in turn, each of its own numbers.
 struct PlannedBatch {
   TextInput text = {};
-  Tensor latents = {}, positions = {}, wanted = {};
+  Tensor pixels = {}, latents = {}, positions = {}, wanted = {};
 };
 
 template <class Model>
@@ -98,9 +98,10 @@ PlannedBatch planned_batch(const Model& model, std::int64_t index) {
     mask[0].slice(0, time - 1 - index % 3).zero_();
   }
   const Tensor positions = at::arange(2, 6, there);
+  const Tensor pixels = testing::tiny_pixels(static_cast<std::uint64_t>(index), 2).to(kCuda);
   return {.text = {.ids = ids, .attention_mask = mask},
-          .latents = model.resample(
-              model.encode_vision(testing::tiny_pixels(static_cast<std::uint64_t>(index), 2).to(kCuda))),
+          .pixels = pixels,
+          .latents = model.resample(model.encode_vision(pixels)),
           .positions = positions,
           .wanted = ids.flatten().index_select(0, positions.add(1))};
 }
@@ -110,12 +111,13 @@ TEST_F(TrainingOnCuda, ARecordedLossIsTheLoss) {
   auto plain = testing::on_cuda(testing::open_model()), recorded = testing::on_cuda(testing::open_model());
   RecordedLoss<TinyVlm<LoRA<Attn>>> loss_of(recorded);
   AdamW of_plain = AdamW::over(plain, {}), of_recorded = AdamW::over(recorded, {});
-  for (std::int64_t i = 0; i < 9; ++i) {
+  for (std::int64_t i = 0; i < 12; ++i) {  // from 6 on from pixels
     const auto batch = planned_batch(plain, i);
     of_plain.zero_grad();
     of_recorded.zero_grad();
     const Tensor expected = planned_loss(plain, batch.text, batch.latents, batch.positions, batch.wanted);
-    const Tensor loss = loss_of(batch.text, batch.latents, batch.positions, batch.wanted);
+    const Tensor loss = i < 6 ? loss_of(batch.text, batch.latents, batch.positions, batch.wanted)
+                              : loss_of.from_pixels(batch.text, batch.pixels, batch.positions, batch.wanted);
     EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-5 * expected.item<double>()) << i;
     backward(expected);
     backward(loss.mul(1.0));

@@ -69,32 +69,32 @@ extern "C" __global__ void __launch_bounds__(256) nf4_unpack(const unsigned char
 }
 )";
 
-// A warp to an output; half a block of 64 to a lane, 16 bytes of codes against 64 of x, four halves under
-// way.
+// A warp to an output; four bytes of codes to a lane against 16 of x, so that neighbours read neighbouring
+// memory; eight loads under way, the first eight ahead of everything else.
 inline constexpr std::string_view kNf4ProductCuda = R"(
-struct Ahead { uint4 codes[4]; unsigned char absmax[4]; };
+struct Ahead { unsigned codes[8]; unsigned char absmax[8]; };
 
-__device__ __forceinline__ Ahead ask_ahead(const uint4* codes, const unsigned char* absmax, long long first, int from,
-                                           int halves) {
+__device__ __forceinline__ Ahead ask_ahead(const unsigned* codes, const unsigned char* absmax, long long first, int from,
+                                           int words) {
   Ahead a;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const int half = from + 32 * k;
-    a.codes[k] = half < halves ? __ldcs(codes + first + half) : make_uint4(0, 0, 0, 0);
-    a.absmax[k] = half < halves ? absmax[(first + half) / 2] : 0;
+  for (int k = 0; k < 8; ++k) {
+    const int i = from + 32 * k;
+    a.codes[k] = i < words ? __ldcs(codes + first + i) : 0;
+    a.absmax[k] = i < words ? absmax[(first + i) / 8] : 0;
   }
   return a;
 }
 
 extern "C" __global__ void __launch_bounds__(256) nf4_product(
-    const uint4* codes, const unsigned char* absmax, const float* nested, const float* dynamic, const float* offset,
+    const unsigned* codes, const unsigned char* absmax, const float* nested, const float* dynamic, const float* offset,
     const uint4* x, Bf16* y, int out, int in) {
   __shared__ float levels[16], scales[256];
   if (threadIdx.x < 16) levels[threadIdx.x] = kLevels[threadIdx.x];
   scales[threadIdx.x] = dynamic[threadIdx.x];
-  const int o = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, halves = o < out ? in / 32 : 0;
-  const long long first = (long long)o * halves;
-  Ahead ahead = ask_ahead(codes, absmax, first, lane, halves);
+  const int o = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, words = o < out ? in / 8 : 0;
+  const long long first = (long long)o * words;
+  Ahead ahead = ask_ahead(codes, absmax, first, lane, words);
   let_next_start();
   __syncthreads();
   wait_for_earlier();
@@ -102,38 +102,31 @@ extern "C" __global__ void __launch_bounds__(256) nf4_product(
   float sums[ROWS];
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) sums[r] = 0;
-  for (int from = lane; from < halves; from += 128) {
+  for (int from = lane; from < words; from += 256) {
     const Ahead now = ahead;
-    ahead = ask_ahead(codes, absmax, first, from + 128, halves);
+    ahead = ask_ahead(codes, absmax, first, from + 256, words);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int half = from + 32 * k;
-      if (half >= halves) break;
-      const float scale = scale_of(scales[now.absmax[k]], nested, offset, (first + half) / 2);
-      const unsigned words[4] = {now.codes[k].x, now.codes[k].y, now.codes[k].z, now.codes[k].w};
-      float part[ROWS];
+    for (int k = 0; k < 8; ++k) {
+      const int i = from + 32 * k;
+      if (i >= words) break;
+      const float scale = scale_of(scales[now.absmax[k]], nested, offset, (first + i) / 8);
+      float level[8];
 #pragma unroll
-      for (int r = 0; r < ROWS; ++r) part[r] = 0;
-#pragma unroll
-      for (int w = 0; w < 4; ++w) {
-        float level[8];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const unsigned byte = (words[w] >> (8 * i)) & 255u;
-          level[2 * i] = levels[byte >> 4];
-          level[2 * i + 1] = levels[byte & 15u];
-        }
-#pragma unroll
-        for (int r = 0; r < ROWS; ++r) {
-          const uint4 v = x[r * (in / 8) + half * 4 + w];
-          const unsigned pairs[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            part[r] = fmaf(level[2 * i + 1], second_of(pairs[i]), fmaf(level[2 * i], first_of(pairs[i]), part[r]));
-        }
+      for (int b = 0; b < 4; ++b) {
+        const unsigned byte = (now.codes[k] >> (8 * b)) & 255u;
+        level[2 * b] = levels[byte >> 4];
+        level[2 * b + 1] = levels[byte & 15u];
       }
 #pragma unroll
-      for (int r = 0; r < ROWS; ++r) sums[r] = fmaf(part[r], scale, sums[r]);
+      for (int r = 0; r < ROWS; ++r) {
+        const uint4 v = x[r * (in / 8) + i];
+        const unsigned pairs[4] = {v.x, v.y, v.z, v.w};
+        float part = 0;
+#pragma unroll
+        for (int b = 0; b < 4; ++b)
+          part = fmaf(level[2 * b + 1], second_of(pairs[b]), fmaf(level[2 * b], first_of(pairs[b]), part));
+        sums[r] = fmaf(part, scale, sums[r]);
+      }
     }
   }
 #pragma unroll

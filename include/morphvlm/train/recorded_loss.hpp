@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,7 +27,7 @@ namespace detail {
 // What a step reads, where its graph reads it, and what the graph leaves.
 struct RecordedStep {
   TextInput text = {};
-  Tensor latents = {}, positions = {}, wanted = {};
+  Tensor pictures = {}, positions = {}, wanted = {};
   Tensor loss = {};
   std::vector<Tensor> gradients = {};  // one for each trained parameter; undefined where none comes
   RecordedWork graph = {};
@@ -65,8 +66,8 @@ inline Tensor replayed_loss(const std::vector<Tensor>& trained, const std::share
 
 /// planned_loss of a model, by graph: the first batch of a shape is computed as ever, the second is recorded,
 /// backward pass and all, and from then on batches of that shape are one launch. The same numbers as
-/// planned_loss. Batches whose latents are trained, and shapes beyond the first kMostShapes, are computed as
-/// ever. Each recording keeps the memory of its step.
+/// planned_loss. Latents that want a gradient, and shapes beyond the first kMostShapes, are computed as ever.
+/// Each recording keeps the memory of its step.
 template <class Model>
 class RecordedLoss {
  public:
@@ -84,34 +85,55 @@ class RecordedLoss {
   /// As planned_loss. The backward pass must come before the next call.
   Tensor operator()(const TextInput& text, const Tensor& latents, const Tensor& positions,
                     const Tensor& wanted) {
-    const auto plainly = [&] { return planned_loss(model_, text, latents, positions, wanted, path_); };
+    return loss({.text = text, .pictures = latents, .positions = positions, .wanted = wanted}, false);
+  }
+
+  /// The same from pixels [batch, images, 3, side, side]: tower and resampler are in the graph too.
+  Tensor from_pixels(const TextInput& text, const Tensor& pixels, const Tensor& positions,
+                     const Tensor& wanted) {
+    return loss({.text = text, .pictures = pixels, .positions = positions, .wanted = wanted}, true);
+  }
+
+ private:
+  using Step = detail::RecordedStep;
+
+  Tensor loss(const Step& batch, bool from_pixels) {
+    const TextInput& text = batch.text;
     if (!text.ids.is_cuda() || !kHasCudaGraphs || text.entry.defined() || !at::GradMode::is_enabled() ||
-        (latents.defined() && latents.requires_grad()))
-      return plainly();
-    const auto key = shapes({text.ids, text.attention_mask, latents, positions, wanted}) +
-                     (text.without_gated_blocks ? "text" : "");
+        (batch.pictures.defined() && batch.pictures.requires_grad()))
+      return compute(batch, from_pixels);
+    const auto key =
+        shapes(batch) + (text.without_gated_blocks ? "text" : "") + (from_pixels ? "pixels" : "");
     const auto it = steps_.find(key);
     if (it == steps_.end()) {
       if (steps_.size() < kMostShapes) steps_.emplace(key, nullptr);
-      return plainly();
+      return compute(batch, from_pixels);
     }
     if (it->second == nullptr) {
-      it->second = record(text, latents, positions, wanted);
+      it->second = record(batch, from_pixels);
     } else {
-      auto& to = *it->second;
-      copy(to.text.ids, text.ids);
-      copy(to.text.attention_mask, text.attention_mask);
-      copy(to.latents, latents);
-      copy(to.positions, positions);
-      copy(to.wanted, wanted);
+      const auto to = tensors(*it->second), from = tensors(batch);
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        if (to[i].defined()) to[i].copy_(from[i], true);
+      }
     }
     return detail::replayed_loss(trained_, it->second);
   }
 
- private:
-  static std::string shapes(const std::vector<Tensor>& tensors) {
+  Tensor compute(const Step& batch, bool from_pixels) const {
+    const Tensor latents =
+        from_pixels ? model_.resample(model_.encode_vision(batch.pictures)) : batch.pictures;
+    return planned_loss(model_, batch.text, latents, batch.positions, batch.wanted, path_);
+  }
+
+  // All that a step reads.
+  static std::array<Tensor, 5> tensors(const Step& s) {
+    return {s.text.ids, s.text.attention_mask, s.pictures, s.positions, s.wanted};
+  }
+
+  static std::string shapes(const Step& batch) {
     std::string out;
-    for (const auto& t : tensors) {
+    for (const auto& t : tensors(batch)) {
       if (t.defined()) {
         for (const auto size : t.sizes()) out += std::to_string(size) + ' ';
       }
@@ -120,24 +142,19 @@ class RecordedLoss {
     return out;
   }
 
-  static void copy(const Tensor& to, const Tensor& from) {
-    if (to.defined()) to.copy_(from, true);
-  }
-
-  static Tensor clone(const Tensor& t) { return t.defined() ? t.clone() : t; }
-
-  std::shared_ptr<detail::RecordedStep> record(const TextInput& text, const Tensor& latents,
-                                               const Tensor& positions, const Tensor& wanted) const {
-    auto step = std::make_shared<detail::RecordedStep>();
-    step->text = {.ids = clone(text.ids),
-                  .attention_mask = clone(text.attention_mask),
-                  .without_gated_blocks = text.without_gated_blocks};
-    step->latents = clone(latents);
-    step->positions = clone(positions);
-    step->wanted = clone(wanted);
+  std::shared_ptr<Step> record(const Step& batch, bool from_pixels) const {
+    auto own = tensors(batch);
+    for (auto& t : own) {
+      if (t.defined()) t = t.clone();
+    }
+    auto step = std::make_shared<Step>();
+    step->text = {
+        .ids = own[0], .attention_mask = own[1], .without_gated_blocks = batch.text.without_gated_blocks};
+    step->pictures = own[2];
+    step->positions = own[3];
+    step->wanted = own[4];
     step->graph.record([&] {
-      const Tensor loss =
-          planned_loss(model_, step->text, step->latents, step->positions, step->wanted, path_);
+      const Tensor loss = compute(*step, from_pixels);
       step->gradients = torch::autograd::grad({loss}, trained_, {}, false, false, true);
       step->loss = loss.detach();
     });
@@ -147,7 +164,7 @@ class RecordedLoss {
   const Model& model_;
   LossPath path_;
   std::vector<Tensor> trained_ = {};
-  std::map<std::string, std::shared_ptr<detail::RecordedStep>> steps_ = {};  // null: seen once
+  std::map<std::string, std::shared_ptr<Step>> steps_ = {};  // null: seen once
 };
 
 }  // namespace morphvlm

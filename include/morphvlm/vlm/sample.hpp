@@ -35,8 +35,10 @@ inline Tensor ends_row(const Tensor& tokens, const GenerateConfig& c) {
 /// (`step`). transformers equivalent: MinNewTokensLengthLogitsProcessor.
 inline Tensor hold_back_eos(const Tensor& scores, const GenerateConfig& c, std::int64_t step) {
   if (c.eos_ids().empty() || step >= c.min_new_tokens) return scores;
-  const Tensor ids = at::tensor(c.eos_ids(), at::kLong).to(scores.device());
-  return scores.index_fill(-1, ids, detail::kForbidden);
+  Tensor allowed = scores.clone();
+  // One by one: a list of them would have to be copied to a device, which waits for it.
+  for (const auto id : c.eos_ids()) allowed.select(-1, id).fill_(detail::kForbidden);
+  return allowed;
 }
 
 /// logits [n, vocabulary] -> those that sampling draws from, the others -inf: temperature, then top_k (ties
