@@ -1,6 +1,6 @@
 #include "morphvlm/core/late_flag.hpp"
 
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 namespace morphvlm::late_flag {
@@ -9,7 +9,8 @@ namespace {
 // On a card it is late: tests/cuda/kernels_test.cpp.
 TEST(LateFlag, OnACpuItIsNotLate) {
   LateFlag flag;
-  for (const bool value : {true, false, true, true}) EXPECT_EQ(flag.exchange(at::tensor(value)), value);
+  for (const bool value : {true, false, true, true})
+    EXPECT_EQ(flag.exchange(at::full({}, value, at::kBool)), value);
 }
 
 }  // namespace

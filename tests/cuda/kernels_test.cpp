@@ -1,6 +1,7 @@
 // Kernels of our own against LibTorch's operators, in higher precision or to the last bit.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/silu.h>
@@ -167,7 +168,7 @@ TEST_F(CudaKernels, AttentionOfOneToken) {
 
 TEST_F(CudaKernels, AFlagIsACallLate) {
   LateFlag flag;
-  const auto on_card = [](bool value) { return at::tensor(value).to(kCuda); };
+  const auto on_card = [](bool value) { return at::full({}, value, at::kBool).to(kCuda); };
   EXPECT_FALSE(flag.exchange(on_card(true)));
   EXPECT_TRUE(flag.exchange(on_card(false)));
   EXPECT_FALSE(flag.exchange(on_card(true)));

@@ -7,6 +7,7 @@
 
 #ifdef MORPHVLM_CUDA
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -34,6 +35,8 @@ class RecordedWork {
 #ifdef MORPHVLM_CUDA
     graph_ = std::make_unique<at::cuda::CUDAGraph>();
     c10::cuda::device_synchronize();
+    // A graph's memory is its own, and while one is being recorded nothing that is merely kept can be freed.
+    c10::cuda::CUDACachingAllocator::emptyCache();
     const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
     graph_->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
     try {

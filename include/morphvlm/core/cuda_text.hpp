@@ -19,17 +19,14 @@ inline constexpr std::int64_t kMaxCudaRows = 4;
 namespace morphvlm::detail {
 
 /// Numbers of 16 bits as they lie in memory, sums over a warp, and for kernels that start early
-/// (CudaGrid::starts_early) waiting for those ahead of them, letting the next one start, and having lines of
-/// memory fetched meanwhile.
+/// (CudaGrid::starts_early) waiting for those ahead of them and letting the next one start.
 inline constexpr std::string_view kCudaPrelude = R"(
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void wait_for_earlier() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;"); }
-__device__ __forceinline__ void fetch_into_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 #else
 __device__ __forceinline__ void wait_for_earlier() {}
 __device__ __forceinline__ void let_next_start() {}
-__device__ __forceinline__ void fetch_into_l2(const void*) {}
 #endif
 typedef unsigned short Bf16;
 __device__ __forceinline__ float widened(Bf16 x) { return __uint_as_float((unsigned)x << 16); }

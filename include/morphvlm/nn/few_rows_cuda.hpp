@@ -66,11 +66,6 @@ __device__ __forceinline__ Ahead ask_ahead(const uint4* __restrict__ w, int vect
   return a;
 }
 
-// More of the row, as far as the second-level cache has room for what all blocks ask for.
-__device__ __forceinline__ void fetch_more(const uint4* w, int vectors) {
-  for (int i = 128 + threadIdx.x % 32 * 8; i < vectors && i < 512; i += 256) fetch_into_l2(w + i);
-}
-
 __device__ __forceinline__ Sums products(const uint4* __restrict__ w, const Ahead& ahead, const uint4* x, int vectors) {
   Sums sums;
   for (int r = 0; r < ROWS; ++r) sums.of[r] = 0;
@@ -174,7 +169,6 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_products(
   const bool is_there = o < out;
   const uint4* const row = w + (is_there ? (long long)o * vectors : 0);
   const Ahead ahead = ask_ahead(row, is_there ? vectors : 0);
-  fetch_more(row, is_there ? vectors : 0);
   let_next_start();
   wait_for_earlier();
   const uint4* const rows = normed_rows(x, vectors, norm, staged);
@@ -199,7 +193,6 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x
   const long long first = is_there ? (long long)o * vectors : 0;
   const Ahead of_gate = ask_ahead(gate + first, is_there ? vectors : 0),
               of_up = ask_ahead(up + first, is_there ? vectors : 0);
-  fetch_more(gate + first, is_there ? vectors : 0);
   let_next_start();
   wait_for_earlier();
   const uint4* const rows = normed_rows(x, vectors, norm, staged);
