@@ -62,25 +62,45 @@ void walk(T& node, const std::string& path, F& f) {
   } else {
     f(path, node);
     if constexpr (!std::is_same_v<Node, Tensor>) {
-      for_each_field(node,
-                     [&](std::string_view name, auto& field) { walk(field, join_path(path, name), f); });
+      for_each_field(node, [&](std::string_view name, auto& field) {
+        if constexpr (holds_tensor<std::remove_cvref_t<decltype(field)>>()) {
+          walk(field, join_path(path, name), f);
+        }
+      });
     }
   }
 }
 
-// All defined tensors by name. One walk a module type, whatever is then done with the tensors: it is what
-// `visit` costs to compile.
+// What walks call is a class that no module's type is part of, so that all models of a program share the
+// walks of the modules they share: walks are what `visit` costs to compile.
+struct CollectTensors {
+  std::vector<std::pair<std::string, Tensor*>> found = {};
+
+  template <class Node>
+  void operator()(const std::string& name, Node& node) {
+    if constexpr (std::is_same_v<Node, Tensor>) {
+      if (node.defined()) found.emplace_back(name, &node);
+    }
+  }
+};
+
+// All defined tensors by name.
 template <class M>
 std::vector<std::pair<std::string, Tensor*>> named_tensors(M& module) {
-  std::vector<std::pair<std::string, Tensor*>> out;
-  auto collect = [&](const std::string& name, auto& node) {
-    if constexpr (std::is_same_v<std::remove_reference_t<decltype(node)>, Tensor>) {
-      if (node.defined()) out.emplace_back(name, &node);
-    }
-  };
+  CollectTensors collect;
   walk(module, "", collect);
-  return out;
+  return std::move(collect.found);
 }
+
+template <class F>
+struct CallWithModules {
+  F& f;
+
+  template <class Node>
+  void operator()(const std::string& name, Node& node) {
+    if constexpr (!std::is_same_v<std::remove_const_t<Node>, Tensor>) f(name, node);
+  }
+};
 
 }  // namespace detail
 
@@ -105,12 +125,8 @@ void visit(const M& module, F&& f) {
 /// parents first. (PyTorch: `named_modules`.)
 template <class M, class F>
 void visit_modules(M& module, F&& f) {
-  auto aggregates_only = [&](const std::string& name, auto& node) {
-    if constexpr (!std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(node)>>, Tensor>) {
-      f(name, node);
-    }
-  };
-  detail::walk(module, "", aggregates_only);
+  detail::CallWithModules<std::remove_reference_t<F>> call{f};
+  detail::walk(module, "", call);
 }
 
 /// Whether `name` matches `pattern`, in which `*` stands for any run of characters, dots included.
