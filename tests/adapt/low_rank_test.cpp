@@ -11,7 +11,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::low_rank_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -185,4 +185,4 @@ TEST(Merge, AModelWithoutAdaptersIsLeftAlone) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::low_rank_test

@@ -14,7 +14,7 @@
 #include "morphvlm/nn/masked_cross_attention.hpp"
 #include "morphvlm/nn/self_attention.hpp"
 
-namespace morphvlm {
+namespace morphvlm::policy_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -127,4 +127,4 @@ TEST(Policy, ANewKindOfAdapterNeedsNoChangeToTheLayers) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::policy_test

@@ -8,7 +8,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::quantized_test {
 namespace {
 
 using testing::open_golden;
@@ -80,4 +80,4 @@ TEST(Int8Packed, RoundsToTheNearestOf255) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::quantized_test

@@ -7,7 +7,7 @@
 
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::error_test {
 namespace {
 
 using testing::message_of;
@@ -34,4 +34,4 @@ TEST(Error, IsARuntimeErrorSoThatAnyHandlerSeesTheMessage) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::error_test

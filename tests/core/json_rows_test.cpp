@@ -4,7 +4,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::json_rows_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -58,4 +58,4 @@ TEST(JsonRows, RefusesWhatIsNotJson) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::json_rows_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace morphvlm {
+namespace morphvlm::json_test {
 namespace {
 
 using ::testing::AllOf;
@@ -153,4 +153,4 @@ TEST(JsonGet, NamesFileAndKeyOfWhatIsMissingOrOfAnotherType) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::json_test

@@ -13,7 +13,7 @@
 #include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/nf4_product.hpp"
 
-namespace morphvlm {
+namespace morphvlm::meters_test {
 namespace {
 
 template <class F>
@@ -99,4 +99,4 @@ TEST(FlopMeter, CountsBatchesAndConvolutionsButNotElementwiseWork) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::meters_test

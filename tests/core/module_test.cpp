@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace morphvlm {
+namespace morphvlm::module_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -160,4 +160,4 @@ TEST(Convert, ChangesDtypeByPatternAndKeepsWhatIsTrainable) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::module_test

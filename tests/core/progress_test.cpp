@@ -10,14 +10,14 @@
 
 #include "morphvlm/core/format.hpp"
 
-namespace morphvlm {
+namespace morphvlm::progress_test {
 namespace {
 
-using testing::AllOf;
-using testing::EndsWith;
-using testing::HasSubstr;
-using testing::Not;
-using testing::StartsWith;
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 // A clock and a page of the test's own.
 struct Fake {
@@ -38,7 +38,7 @@ TEST(ProgressTest, ATerminalIsRedrawnAtMostTenTimesASecond) {
     fake.now += 0.01;  // ten seconds in all
     progress.advance(1, "loss 0.53");
   }
-  EXPECT_THAT(fake.redraws(), AllOf(testing::Ge(90), testing::Le(100)));
+  EXPECT_THAT(fake.redraws(), AllOf(::testing::Ge(90), ::testing::Le(100)));
   EXPECT_EQ(fake.lines(), 0);
   progress.finish();
   EXPECT_EQ(fake.lines(), 1);
@@ -70,10 +70,10 @@ TEST(ProgressTest, ALogGetsALineEveryFifteenSecondsAndOneAtTheEnd) {
     fake.now += 0.1;  // a minute
     progress.advance();
   }
-  EXPECT_THAT(fake.lines(), AllOf(testing::Ge(3), testing::Le(4)));
+  EXPECT_THAT(fake.lines(), AllOf(::testing::Ge(3), ::testing::Le(4)));
   progress.finish();
   progress.finish();
-  EXPECT_THAT(fake.lines(), testing::Le(5));
+  EXPECT_THAT(fake.lines(), ::testing::Le(5));
   EXPECT_THAT(fake.text, EndsWith("\nscoring 600/600 (100 %), 10.0/s, 1:00\n"));
   EXPECT_THAT(fake.text, Not(HasSubstr("\x1b")));
 }
@@ -119,11 +119,11 @@ TEST(ProgressTest, NoTitleShowsNothing) {
 }
 
 TEST(ProgressTest, StandardOutputStaysClean) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
   Progress("work", 1).finish();
-  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
-  EXPECT_THAT(testing::internal::GetCapturedStderr(), StartsWith("work 0/1 (0 %)"));
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), StartsWith("work 0/1 (0 %)"));
 }
 
 TEST(FormatTest, Durations) {
@@ -155,4 +155,4 @@ TEST(FormatTest, Numbers) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::progress_test

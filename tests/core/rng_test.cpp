@@ -11,7 +11,7 @@
 #include "morphvlm/core/reflect.hpp"
 #include "morphvlm/core/tensor.hpp"
 
-namespace morphvlm {
+namespace morphvlm::rng_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -125,4 +125,4 @@ TEST(Reflect, AConstAggregateGivesConstFields) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::rng_test

@@ -9,7 +9,7 @@
 
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::state_dict_test {
 namespace {
 
 using ::testing::AllOf;
@@ -147,4 +147,4 @@ TEST(StateDictTools, StripPrefixKeepsOnlyWhatIsUnderIt) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::state_dict_test

@@ -11,7 +11,7 @@
 #include "morphvlm/data/bpe_gguf.hpp"
 #include "morphvlm/data/bpe_json.hpp"
 
-namespace morphvlm {
+namespace morphvlm::bpe_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -292,4 +292,4 @@ TEST(BpeJson, ALargeVocabularyIsReadInLinearTime) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::bpe_test

@@ -5,7 +5,7 @@
 #include "morphvlm/data/missing_images.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::coco_folder_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -82,4 +82,4 @@ TEST(CocoFolder, Captions) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::coco_folder_test

@@ -9,7 +9,7 @@
 #include "morphvlm/data/collate.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::collate_test {
 namespace {
 
 using ::testing::AllOf;
@@ -141,4 +141,4 @@ TEST(CollateShared, QueriesMustEndTogether) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::collate_test

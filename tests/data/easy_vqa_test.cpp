@@ -10,7 +10,7 @@
 #include "data_support.hpp"
 #include "morphvlm/data/image.hpp"
 
-namespace morphvlm {
+namespace morphvlm::easy_vqa_test {
 namespace {
 
 using testing::error_of;
@@ -111,4 +111,4 @@ TEST(EasyVqa, TheRealDataHasTheKnownCounts) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::easy_vqa_test

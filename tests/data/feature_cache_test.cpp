@@ -6,7 +6,7 @@
 #include "morphvlm/data/feature_cache.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::feature_cache_test {
 namespace {
 
 using testing::ScratchFolder;
@@ -81,4 +81,4 @@ TEST(CachedFeatures, AFileOfAnotherKindIsAnErrorThatNamesIt) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::feature_cache_test

@@ -9,7 +9,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::few_shot_test {
 namespace {
 
 using Rows = std::vector<std::int64_t>;
@@ -121,4 +121,4 @@ TEST(PythonRandom, ShufflesAndDrawsAsPython) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::few_shot_test

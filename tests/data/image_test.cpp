@@ -14,7 +14,7 @@
 #include "morphvlm/data/clip_preprocess.hpp"
 #include "sha256.hpp"
 
-namespace morphvlm {
+namespace morphvlm::image_test {
 namespace {
 
 using testing::data_file;
@@ -226,4 +226,4 @@ TEST(ClipPreprocess, FlatStaysFlat) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::image_test

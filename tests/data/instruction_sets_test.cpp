@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::instruction_sets_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -159,4 +159,4 @@ TEST(JointOrder, IsThatOfTheReference) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::instruction_sets_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace morphvlm {
+namespace morphvlm::instruction_test {
 namespace {
 
 const std::string kHead =
@@ -56,4 +56,4 @@ TEST(Instruction, BatchesArePaddedOnTheRight) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::instruction_test

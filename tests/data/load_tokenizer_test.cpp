@@ -6,7 +6,7 @@
 
 #include "tests/data/data_support.hpp"
 
-namespace morphvlm {
+namespace morphvlm::load_tokenizer_test {
 namespace {
 
 using ::testing::AllOf;
@@ -132,4 +132,4 @@ TEST(LoadTokenizer, NamesTheFileThatIsWrong) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::load_tokenizer_test

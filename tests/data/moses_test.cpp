@@ -13,7 +13,7 @@
 #include "tests/data/data_support.hpp"
 #include "tests/data/sha256.hpp"
 
-namespace morphvlm {
+namespace morphvlm::moses_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -64,4 +64,4 @@ TEST(Moses, SplitsAndJoins) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::moses_test

@@ -6,7 +6,7 @@
 #include "morphvlm/data/vqav2.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::official_sets_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -150,4 +150,4 @@ TEST_F(OfficialSets, PubMedQa) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::official_sets_test

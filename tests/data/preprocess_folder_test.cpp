@@ -8,7 +8,7 @@
 
 #include "tests/data/data_support.hpp"
 
-namespace morphvlm {
+namespace morphvlm::preprocess_folder_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -104,4 +104,4 @@ TEST(PreprocessPixels, SquareCutsAreCutAndWholeImagesAreNot) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::preprocess_folder_test

@@ -6,7 +6,7 @@
 #include "morphvlm/core/rng.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::pubmed_xml_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -100,4 +100,4 @@ TEST_F(RealPubMed, AbstractsOf1976To1980AllHaveDescriptors) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::pubmed_xml_test

@@ -10,7 +10,7 @@
 
 #include "tests/data/data_support.hpp"
 
-namespace morphvlm {
+namespace morphvlm::sentence_piece_test {
 namespace {
 
 using detail::ProtoWriter;
@@ -159,4 +159,4 @@ TEST(SentencePieceModel, RolesOutOfRangeAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::sentence_piece_test

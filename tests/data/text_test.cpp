@@ -13,7 +13,7 @@
 #include "morphvlm/data/pre_tokenizer.hpp"
 #include "morphvlm/data/utf8.hpp"
 
-namespace morphvlm {
+namespace morphvlm::text_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -158,4 +158,4 @@ TEST(BpeMerge, EqualsItsDefinitionOnRandomRules) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::text_test

@@ -8,7 +8,7 @@
 #include "morphvlm/data/load_tokenizer.hpp"
 #include "tests/data/reference_text.hpp"
 
-namespace morphvlm {
+namespace morphvlm::tokenizer_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -218,4 +218,4 @@ TEST(Tokenizer, CleansUpSpacesOnRequest) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::tokenizer_test

@@ -6,7 +6,7 @@
 #include "morphvlm/data/missing_images.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vl_stereoset_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -80,4 +80,4 @@ TEST(VlStereoSetFile, WhatStandsInTheColumnWithoutNameIsPassedOver) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vl_stereoset_test

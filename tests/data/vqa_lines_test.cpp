@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vqa_lines_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -52,4 +52,4 @@ TEST(VqaLines, MistakesAreNamedByLine) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vqa_lines_test

@@ -5,7 +5,7 @@
 #include "morphvlm/data/vqa_text.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vqa_text_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -80,4 +80,4 @@ TEST(TokenizeVqa, AQueryWithoutMediaTokenIsAnError) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vqa_text_test

@@ -11,7 +11,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::evaluate_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<CrossAttn, CrossMlp>>;
@@ -189,4 +189,4 @@ TEST(Majority, PerQuestionAndOverallForNewOnes) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::evaluate_test

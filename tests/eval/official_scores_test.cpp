@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::official_scores_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -52,4 +52,4 @@ TEST(AOkvqaScore, WantsAChoiceForEveryQuestionUnlessTold) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::official_scores_test

@@ -9,7 +9,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::rank_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -97,4 +97,4 @@ TEST(RankText, OfEqualsTheFirst) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::rank_test

@@ -5,7 +5,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vl_stereoset_score_test {
 namespace {
 
 using testing::message_of;
@@ -87,4 +87,4 @@ TEST(VlStereoSetScores, WhatCannotBeScoredIsAnError) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vl_stereoset_score_test

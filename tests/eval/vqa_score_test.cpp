@@ -7,7 +7,7 @@
 
 #include "morphvlm/core/json.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vqa_score_test {
 namespace {
 
 Json golden() { return read_json(std::filesystem::path(MORPHVLM_GOLDEN_DIR) / "vqa_metric.json"); }
@@ -65,4 +65,4 @@ TEST(VqaScore, ExactMatchIsForSingleAnswers) {
 TEST(VqaScore, RefusesTextThatIsNotUtf8) { EXPECT_THROW(normalize_answer("\xff"), Error); }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vqa_score_test

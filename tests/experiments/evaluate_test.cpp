@@ -14,7 +14,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::evaluate_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -235,4 +235,4 @@ TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::evaluate_test

@@ -9,7 +9,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::forward_test {
 namespace {
 
 struct Forward : ::testing::Test {
@@ -84,4 +84,4 @@ TEST_F(Forward, MistakesEndInOneMessage) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::forward_test

@@ -16,7 +16,7 @@
 #include "tests/experiments/model_folder.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::train_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -263,4 +263,4 @@ TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::train_test

@@ -8,7 +8,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::adapter_file_test {
 namespace {
 
 using ::testing::AllOf;
@@ -57,7 +57,7 @@ bool unchanged(const M& model, const StateDict& before) {
 template <class M>
 std::string refusal(M model, const std::filesystem::path& folder) {
   const StateDict before = snapshot(model);
-  const auto message = testing::error_of([&] { load_adapter(model, folder); });
+  const auto message = testing::error_text([&] { load_adapter(model, folder); });
   EXPECT_TRUE(unchanged(model, before));
   return message;
 }
@@ -206,4 +206,4 @@ TEST(AdapterFile, NothingTrainedIsNothingToSave) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::adapter_file_test

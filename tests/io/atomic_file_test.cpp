@@ -5,7 +5,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::atomic_file_test {
 namespace {
 
 using testing::contents;
@@ -173,4 +173,4 @@ TEST(WriteDirectory, PutsTheOldFolderBackWhenTheSecondRenameFails) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::atomic_file_test

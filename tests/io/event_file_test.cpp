@@ -10,7 +10,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::event_file_test {
 namespace {
 
 double fixed_time() { return 1700000000.25; }
@@ -49,4 +49,4 @@ TEST(EventFile, AFolderThatCannotBeMadeIsAnError) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::event_file_test

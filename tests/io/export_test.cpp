@@ -10,7 +10,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::export_test {
 namespace {
 
 using testing::ScratchFolder;
@@ -113,4 +113,4 @@ TEST(Export, TheLanguageModelOfAVlmWithPeftsAdapters) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::export_test

@@ -64,7 +64,7 @@ std::string le(T value) {
 
 /// The message of the Error that f throws; empty where it throws none.
 template <class F>
-std::string error_of(F&& f) {
+std::string error_text(F&& f) {
   try {
     f();
   } catch (const Error& e) {
@@ -76,6 +76,6 @@ std::string error_of(F&& f) {
 }  // namespace morphvlm::testing
 
 /// The expression throws an Error whose message has all the given parts.
-#define EXPECT_ERROR(expression, ...)                                              \
-  EXPECT_THAT(morphvlm::testing::error_of([&] { static_cast<void>(expression); }), \
+#define EXPECT_ERROR(expression, ...)                                                \
+  EXPECT_THAT(morphvlm::testing::error_text([&] { static_cast<void>(expression); }), \
               ::testing::AllOf(__VA_ARGS__))

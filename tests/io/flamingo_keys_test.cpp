@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::flamingo_keys_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -135,4 +135,4 @@ TEST(FlamingoKeys, AdaptersAreNotSilentlyLeftOut) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::flamingo_keys_test

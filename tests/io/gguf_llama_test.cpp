@@ -6,7 +6,7 @@
 
 #include "tests/io/gguf_parts.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gguf_llama_test {
 namespace {
 
 using ::testing::Eq;
@@ -191,4 +191,4 @@ TEST_F(SmolLM2, ReadsAsAHuggingFaceStateDict) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gguf_llama_test

@@ -13,7 +13,7 @@
 namespace morphvlm::testing {
 
 /// A string of GGUF: its length, then its bytes.
-inline std::string text(std::string_view s) { return le(std::uint64_t{s.size()}) + std::string(s); }
+inline std::string gguf_text(std::string_view s) { return le(std::uint64_t{s.size()}) + std::string(s); }
 
 /// A GGUF file in parts, each of which a test can spoil.
 struct Parts {
@@ -29,16 +29,16 @@ struct Parts {
     return raw_key(name, type, le(value));
   }
   Parts& key(std::string_view name, std::string_view value) {
-    return raw_key(name, GgufType::text, text(value));
+    return raw_key(name, GgufType::text, gguf_text(value));
   }
   Parts& raw_key(std::string_view name, GgufType type, const std::string& bytes) {
-    keys.push_back(text(name) + le(type) + bytes);
+    keys.push_back(gguf_text(name) + le(type) + bytes);
     return *this;
   }
   /// `dims` in the file's order.
   Parts& tensor(std::string_view name, const std::vector<std::int64_t>& dims, std::uint32_t type,
                 std::uint64_t offset) {
-    std::string entry = text(name) + le(static_cast<std::uint32_t>(dims.size()));
+    std::string entry = gguf_text(name) + le(static_cast<std::uint32_t>(dims.size()));
     for (const auto d : dims) entry += le(d);
     tensors.push_back(entry + le(type) + le(offset));
     return *this;

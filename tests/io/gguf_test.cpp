@@ -7,7 +7,7 @@
 #include "tests/io/gguf_parts.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gguf_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -17,12 +17,11 @@ using testing::le;
 using testing::Parts;
 using testing::put;
 using testing::ScratchFolder;
-using testing::text;
 
 std::string refusal(const std::string& bytes) {
   const ScratchFolder folder;
   const auto path = put(folder / "bad.gguf", bytes);
-  const auto message = testing::error_of([&] { open_gguf(path); });
+  const auto message = testing::error_text([&] { open_gguf(path); });
   EXPECT_THAT(message, HasSubstr("bad.gguf: "));
   return message;
 }
@@ -92,7 +91,7 @@ TEST_P(GgufGolden, NeverCrashesOnAnyChangedByte) {
     auto changed = good;
     changed[i] = "\x00\x01\x7f\xff"[i % 4];
     const auto path = put(folder / "changed", changed);
-    const auto message = testing::error_of([&] {
+    const auto message = testing::error_text([&] {
       const auto opened = open_gguf(path);
       for (const auto& t : opened.tensors) {
         if (can_dequantize(t.type->id)) opened.tensor(t);
@@ -267,4 +266,4 @@ TEST(GgufHostile, Overlap) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gguf_test

@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::hf_directory_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -120,4 +120,4 @@ TEST_F(HfDirectory, OtherFilesAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::hf_directory_test

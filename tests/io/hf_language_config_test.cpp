@@ -8,7 +8,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::hf_language_config_test {
 namespace {
 
 Json mosaic_gpt() {
@@ -133,4 +133,4 @@ TEST(HfLanguageConfig, MissingSizesAndWrongShapesAreErrors) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::hf_language_config_test

@@ -13,7 +13,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::hf_vision_test {
 namespace {
 
 using testing::formula_input;
@@ -178,4 +178,4 @@ TEST(VitVariants, HaveThePublishedSizes) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::hf_vision_test

@@ -8,7 +8,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::keys_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<Attn, CrossMlp>>;
@@ -101,4 +101,4 @@ TEST(OpenFlamingoKeys, AreAllNamesOfTheReference) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::keys_test

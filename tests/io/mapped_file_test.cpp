@@ -5,7 +5,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::mapped_file_test {
 namespace {
 
 using testing::contents;
@@ -67,4 +67,4 @@ TEST(MappedTensor, MayBeEmpty) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::mapped_file_test

@@ -7,7 +7,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::model_directory_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -166,4 +166,4 @@ TEST_F(ModelFolder, ALanguageModelOfAnotherKindIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::model_directory_test

@@ -8,7 +8,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/peft_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::peft_test {
 namespace {
 
 using ::testing::AllOf;
@@ -321,4 +321,4 @@ TEST_F(Peft, MergedAdaptersAreNotLoadedOver) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::peft_test

@@ -11,7 +11,7 @@
 #include "tests/io/files.hpp"
 #include "tests/io/pickle_parts.hpp"
 
-namespace morphvlm {
+namespace morphvlm::pickle_test {
 namespace {
 
 using testing::global;
@@ -186,4 +186,4 @@ TEST(Pickle, ReadsNumbersAsPythonDoes) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::pickle_test

@@ -8,7 +8,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::run_checkpoint_test {
 namespace {
 
 using ::testing::Contains;
@@ -166,4 +166,4 @@ TEST(RunCheckpoint, AFolderThatCannotBeWrittenIsNamed) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::run_checkpoint_test

@@ -8,7 +8,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::safetensors_test {
 namespace {
 
 using testing::contents;
@@ -26,7 +26,7 @@ std::string file_of(std::string_view header, std::size_t data_bytes) {
 std::string refusal(const std::string& bytes) {
   const ScratchFolder folder;
   const auto path = put(folder / "bad.safetensors", bytes);
-  const auto message = testing::error_of([&] { load_safetensors(path); });
+  const auto message = testing::error_text([&] { load_safetensors(path); });
   EXPECT_THAT(message, HasSubstr("bad.safetensors"));
   return message;
 }
@@ -170,7 +170,7 @@ TEST(SafetensorsHostile, NeverCrashesOnAnyChangedByte) {
       auto changed = good;
       changed[i] = byte;
       const auto path = put(folder / "changed", changed);
-      const auto message = testing::error_of([&] { load_safetensors(path); });
+      const auto message = testing::error_text([&] { load_safetensors(path); });
       EXPECT_THAT(message, ::testing::AnyOf("", HasSubstr("changed"))) << i;
     }
   }
@@ -268,4 +268,4 @@ TEST(SafetensorsHostile, ABoolOfAnotherValue) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::safetensors_test

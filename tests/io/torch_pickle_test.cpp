@@ -11,7 +11,7 @@
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::torch_pickle_test {
 namespace {
 
 using testing::contents;
@@ -220,4 +220,4 @@ TEST_F(EditedTorchFile, OtherFilesAreNoneOfTorch) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::torch_pickle_test

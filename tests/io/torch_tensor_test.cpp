@@ -9,7 +9,7 @@
 #include "tests/io/files.hpp"
 #include "tests/io/pickle_parts.hpp"
 
-namespace morphvlm {
+namespace morphvlm::torch_tensor_test {
 namespace {
 
 using namespace std::string_literals;
@@ -136,4 +136,4 @@ TEST_F(TorchTensor, DictsThatContainThemselvesAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::torch_tensor_test

@@ -5,7 +5,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::zip_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -167,4 +167,4 @@ TEST_F(Zip, Zip64) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::zip_test

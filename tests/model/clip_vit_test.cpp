@@ -8,7 +8,7 @@
 #include "tests/support/layer_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::clip_vit_test {
 namespace {
 
 using testing::LayerCase;
@@ -101,4 +101,4 @@ TEST(ClipVit, APatchThatDoesNotDivideTheImageIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::clip_vit_test

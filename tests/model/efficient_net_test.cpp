@@ -11,7 +11,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::efficient_net_test {
 namespace {
 
 using testing::open_golden;
@@ -106,4 +106,4 @@ TEST(EfficientNet, IsATowerOfAVisionLanguageModel) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::efficient_net_test

@@ -9,7 +9,7 @@
 #include "tests/support/layer_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gated_cross_attention_test {
 namespace {
 
 using testing::LayerCase;
@@ -125,4 +125,4 @@ TEST(PerceiverResampler, FeaturesOfAnotherWidthOrRankAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gated_cross_attention_test

@@ -6,7 +6,7 @@
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 
-namespace morphvlm {
+namespace morphvlm::presets_test {
 namespace {
 
 Init on_meta() { return {.options = TensorOptions(at::kFloat).device(at::kMeta)}; }
@@ -56,4 +56,4 @@ TEST(Counts, SmolLm2TiedAndGrouped) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::presets_test

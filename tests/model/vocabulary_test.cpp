@@ -7,7 +7,7 @@
 #include "morphvlm/model.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::vocabulary_test {
 namespace {
 
 const Init kRandom{at::kFloat, make_generator(3)};
@@ -81,4 +81,4 @@ TEST(Vocabulary, TokensThatAreNotThereAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::vocabulary_test

@@ -14,7 +14,7 @@
 #include "morphvlm/nn/causal_mask.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::alibi_test {
 namespace {
 
 const at::Device kCpu{at::kCPU};
@@ -75,4 +75,4 @@ TEST(Alibi, AttendTakesTheMaskInTheDtypeOfItsQueries) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::alibi_test

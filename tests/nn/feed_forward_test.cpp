@@ -9,7 +9,7 @@
 #include "morphvlm/nn/embedding.hpp"
 #include "tests/support/layer_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::feed_forward_test {
 namespace {
 
 using testing::LayerCase;
@@ -112,4 +112,4 @@ TEST(Embedding, LooksRowsUpAndStartsNormal) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::feed_forward_test

@@ -10,7 +10,7 @@
 #include "morphvlm/nn/norm.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::few_rows_product_test {
 namespace {
 
 using testing::relative_error;
@@ -123,4 +123,4 @@ TEST(Product, TakesWeightsThatAreNotContiguous) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::few_rows_product_test

@@ -8,7 +8,7 @@
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/core/rng.hpp"
 
-namespace morphvlm {
+namespace morphvlm::masked_cross_attention_test {
 namespace {
 
 TEST(MediaMask, ATokenAttendsToItsLatestMediumAlone) {
@@ -65,4 +65,4 @@ TEST_F(TwoMedia, ThereAreNoBiasesButTheNorms) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::masked_cross_attention_test

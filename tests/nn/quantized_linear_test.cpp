@@ -12,7 +12,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::quantized_linear_test {
 namespace {
 
 using testing::relative_error;
@@ -143,4 +143,4 @@ TEST(QuantizedModel, ConvertLeavesCodesAlone) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::quantized_linear_test

@@ -11,7 +11,7 @@
 #include "tests/support/layer_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::self_attention_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -158,4 +158,4 @@ TEST(SelfAttention, BiasesOnlyWhereAskedFor) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::self_attention_test

@@ -8,7 +8,7 @@
 
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::convergence_test {
 namespace {
 
 using testing::message_of;
@@ -62,4 +62,4 @@ TEST(FirstBelow, IsOfTheSmoothedCurve) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::convergence_test

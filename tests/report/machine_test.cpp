@@ -10,7 +10,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::machine_test {
 namespace {
 
 using ::testing::AnyOf;
@@ -88,4 +88,4 @@ TEST(TimeTest, IsoInUtc) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::machine_test

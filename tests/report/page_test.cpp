@@ -9,7 +9,7 @@
 #include "morphvlm/report/table.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::page_test {
 namespace {
 
 using ::testing::AllOf;
@@ -139,4 +139,4 @@ TEST(PageTest, IsWritten) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::page_test

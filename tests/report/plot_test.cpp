@@ -12,7 +12,7 @@
 #include "morphvlm/report/bars.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::plot_test {
 namespace {
 
 using ::testing::AllOf;
@@ -187,4 +187,4 @@ TEST(BarPlotTest, WhatDoesNotFitTogetherIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::plot_test

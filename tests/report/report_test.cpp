@@ -9,7 +9,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::report_test {
 namespace {
 
 using ::testing::AllOf;
@@ -33,7 +33,7 @@ Report example() {
 }
 
 std::string problem(const Report& r) {
-  return testing::error_of([&] { check_report(r, "r.json"); });
+  return testing::error_text([&] { check_report(r, "r.json"); });
 }
 
 TEST(ReportTest, ComesBackFromItsFileAsItWas) {
@@ -98,7 +98,7 @@ TEST(ReportTest, DamagedFilesAreRefused) {
     Json json = to_json(example());
     change(json);
     testing::put(file, json.dump());
-    return testing::error_of([&] { load_report(file); });
+    return testing::error_text([&] { load_report(file); });
   };
   EXPECT_EQ(load_changed([](Json&) {}), "");
   EXPECT_THAT(load_changed([](Json& j) { j["version"] = 2; }), HasSubstr("version: expected 1, found 2"));
@@ -128,4 +128,4 @@ TEST(ReportTest, TablesForPeople) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::report_test

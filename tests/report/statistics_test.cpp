@@ -8,7 +8,7 @@
 
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::statistics_test {
 namespace {
 
 using ::testing::AllOf;
@@ -121,4 +121,4 @@ TEST(SeedsTest, MeanAndErrors) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::statistics_test

@@ -14,7 +14,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::cross_entropy_test {
 namespace {
 
 using testing::relative_error;
@@ -80,4 +80,4 @@ TEST_F(FrozenHeadLossCase, RefusesATrainedHead) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::cross_entropy_test

@@ -6,7 +6,7 @@
 
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::fit_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<Attn>>;
@@ -56,4 +56,4 @@ TEST_F(WaysToFit, SmallerBatchesAndSixteenBitsAreFreeOfOperations) {
 TEST_F(WaysToFit, SaysWhenNothingIsEnough) { EXPECT_TRUE(within(1000).empty()); }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::fit_test

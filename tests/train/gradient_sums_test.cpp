@@ -9,7 +9,7 @@
 #include "morphvlm/core/autograd.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gradient_sums_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -143,4 +143,4 @@ TEST(JoinTexts, TwoWhoKnowTheSameAreAnError) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gradient_sums_test

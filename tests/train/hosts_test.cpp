@@ -13,7 +13,7 @@
 #include "tests/io/files.hpp"
 #include "tests/train/ranks.hpp"
 
-namespace morphvlm {
+namespace morphvlm::hosts_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -97,4 +97,4 @@ TEST_F(Hosts, ACableThatIsPulledEndsBothAndTheRunGoesOn) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::hosts_test

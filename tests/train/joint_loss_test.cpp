@@ -6,7 +6,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::joint_loss_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<Attn>>;
@@ -50,4 +50,4 @@ TEST(JointLoss, IsTheSumOfBothAndReachesTheAdapters) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::joint_loss_test

@@ -11,7 +11,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::loss_test {
 namespace {
 
 // Counts the rows that the head was asked for.
@@ -89,4 +89,4 @@ TEST_F(NextTokenLoss, NothingSupervisedIsAnError) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::loss_test

@@ -4,7 +4,7 @@
 #include "morphvlm/train/optim.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::optim_test {
 namespace {
 
 struct TwoTensors {
@@ -122,4 +122,4 @@ TEST(ClipGradients, ZeroSetsNoLimit) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::optim_test

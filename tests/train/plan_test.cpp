@@ -15,7 +15,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::plan_test {
 namespace {
 
 using testing::TinyVlm;
@@ -150,4 +150,4 @@ TEST(Plan, RefusesWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::plan_test

@@ -16,7 +16,7 @@
 #include "tests/train/ranks.hpp"
 #include "tests/train/tiny_training.hpp"
 
-namespace morphvlm {
+namespace morphvlm::processes_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -235,4 +235,4 @@ TEST(ProcessPlace, MpirunAndSrunHaveVariablesOfTheirOwn) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::processes_test

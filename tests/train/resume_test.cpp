@@ -15,7 +15,7 @@
 #include "tests/train/child.hpp"
 #include "tests/train/tiny_training.hpp"
 
-namespace morphvlm {
+namespace morphvlm::resume_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -229,4 +229,4 @@ TEST(ResumeKilled, IsTheSameRunHoweverOftenItWasKilled) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::resume_test

@@ -8,7 +8,7 @@
 #include "morphvlm/train/schedule.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm {
+namespace morphvlm::schedule_test {
 namespace {
 
 Schedule named(const std::string& name, std::int64_t warmup) {
@@ -66,4 +66,4 @@ TEST(Schedule, WarmUpAsLongAsTheRunOrLonger) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::schedule_test

@@ -13,7 +13,7 @@
 #include "tests/train/ranks.hpp"
 #include "tests/train/tiny_training.hpp"
 
-namespace morphvlm {
+namespace morphvlm::shards_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -149,4 +149,4 @@ TEST(Shards, APartOfAnotherGroupIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::shards_test

@@ -15,7 +15,7 @@
 #include "tests/support/tiny_vlm.hpp"
 #include "tests/train/tiny_training.hpp"
 
-namespace morphvlm {
+namespace morphvlm::trainer_test {
 namespace {
 
 using ::testing::AllOf;
@@ -290,4 +290,4 @@ TEST(Trainer, GatesThatOpenThemselvesAreAlive) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::trainer_test

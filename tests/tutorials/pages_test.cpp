@@ -12,7 +12,7 @@
 #include "tests/io/files.hpp"
 #include "tests/tutorials/own_images.hpp"
 
-namespace morphvlm {
+namespace morphvlm::pages_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -155,4 +155,4 @@ TEST_F(Commands, PaperNamesFlagsThatThereAre) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::pages_test

@@ -4,7 +4,7 @@
 #include "tests/support/flamingo_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::bio_gpt_test {
 namespace {
 
 using testing::FlamingoCase;
@@ -73,4 +73,4 @@ TEST(BioGpt, MorePositionsThanTheModelHasAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::bio_gpt_test

@@ -12,7 +12,7 @@
 #include "morphvlm/vlm/trainable.hpp"
 #include "morphvlm/vlm/vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::counts_test {
 namespace {
 
 constexpr std::int64_t kRank = 16, kLayers = 26, kWidth = 3200, kMediaWidth = 1024, kInner = 512;
@@ -104,4 +104,4 @@ TEST(FlamingoPreset, PlacesTheTwoTokensBehindTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::counts_test

@@ -3,7 +3,7 @@
 
 #include "tests/support/flamingo_case.hpp"
 
-namespace morphvlm {
+namespace morphvlm::flamingo_test {
 namespace {
 
 using testing::causal_loss;
@@ -115,4 +115,4 @@ TEST(FlamingoTiedParity, Logits) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::flamingo_test

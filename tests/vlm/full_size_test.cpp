@@ -8,7 +8,7 @@
 #include "morphvlm/model.hpp"
 #include "tests/io/files.hpp"
 
-namespace morphvlm {
+namespace morphvlm::full_size_test {
 namespace {
 
 TEST(FullSize, BioGptLargeInBf16GoesToDiskAndBackAndReadsOneToken) {
@@ -41,4 +41,4 @@ TEST(FullSize, BioGptLargeInBf16GoesToDiskAndBackAndReadsOneToken) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::full_size_test

@@ -9,7 +9,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::generate_test {
 namespace {
 
 using testing::message_of;
@@ -236,4 +236,4 @@ TEST(Generate, SettingsThatMakeNoSenseAreRefusedByName) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::generate_test

@@ -4,7 +4,7 @@
 #include "tests/support/flamingo_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gpt_neox_test {
 namespace {
 
 using testing::FlamingoCase;
@@ -58,4 +58,4 @@ TEST(GPTNeoX, OddRotaryDimensionIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gpt_neox_test

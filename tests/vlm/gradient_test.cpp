@@ -14,7 +14,7 @@
 #include "morphvlm/vlm/trainable.hpp"
 #include "morphvlm/vlm/vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::gradient_test {
 namespace {
 
 using ::testing::IsEmpty;
@@ -212,4 +212,4 @@ TEST_F(TinyVlm, BehindGatesFrozenAtZeroNoAdapterGetsAGradient) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::gradient_test

@@ -4,7 +4,7 @@
 #include "tests/support/flamingo_case.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm {
+namespace morphvlm::mpt_test {
 namespace {
 
 using testing::FlamingoCase;
@@ -79,4 +79,4 @@ TEST(Mpt, HeadsThatDoNotDivideTheWidthAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::mpt_test

@@ -10,7 +10,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::recompute_test {
 namespace {
 
 using testing::relative_error;
@@ -88,4 +88,4 @@ TEST(Recomputed, MatchesTheSegmentItself) {
 }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::recompute_test

@@ -12,7 +12,7 @@
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm {
+namespace morphvlm::token_reader_test {
 namespace {
 
 using testing::message_of;
@@ -113,4 +113,4 @@ TEST(TokenReader, AGraphNeedsABuildWithCuda) {
 TEST(TokenReader, OnACpuMemoryGrows) { EXPECT_EQ(fastest_reading(c10::kCPU, 100), Reading::growing); }
 
 }  // namespace
-}  // namespace morphvlm
+}  // namespace morphvlm::token_reader_test
