@@ -10,6 +10,7 @@
 #include <string>
 #include <type_traits>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "morphvlm/adapt/low_rank.hpp"
@@ -33,18 +34,39 @@ inline Tensor shifted(const Tensor& weight, const LowRank& adapter, double sign)
   return weight.detach().to(delta.scalar_type()).add(delta).to(weight.scalar_type());
 }
 
-// Calls f(node) for every adapted projection whose adapter is merged, or is not.
-template <class M, class F>
-std::int64_t for_each_adapted(M& module, bool merged, F&& f) {
+struct Adapted {
+  std::string name;
+  Tensor* weight;
+  LowRank* adapter;
+};
+
+struct CollectAdapted {
+  std::vector<Adapted> found = {};
+
+  template <class Node>
+  void operator()(const std::string& name, Node& node) {
+    if constexpr (AdaptedProjection<Node>) found.push_back({name, &node.weight, &node.adapter});
+  }
+};
+
+// Found by one walk, whatever is then done with them: see CollectTensors.
+template <class M>
+std::vector<Adapted> adapted_projections(M& module) {
+  CollectAdapted collect;
+  visit_modules(module, collect);
+  return std::move(collect.found);
+}
+
+// weight += sign * scale * B A where the adapter is not merged (sign 1) or is (-1).
+inline std::int64_t shift_adapted(const std::vector<Adapted>& all, double sign) {
   at::NoGradGuard no_grad;
   std::int64_t count = 0;
-  visit_modules(module, [&](const std::string&, auto& node) {
-    if constexpr (AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
-      if (node.adapter.merged != merged) return;
-      f(node);
-      ++count;
-    }
-  });
+  for (const auto& [name, weight, adapter] : all) {
+    if (adapter->merged == (sign > 0)) continue;
+    *weight = shifted(*weight, *adapter, sign);
+    adapter->merged = sign > 0;
+    ++count;
+  }
   return count;
 }
 
@@ -56,26 +78,22 @@ std::int64_t for_each_adapted(M& module, bool merged, F&& f) {
 /// unmerge_adapters and must not be changed before it. PyTorch equivalent: PEFT's `merge_adapter`.
 template <class M>
 std::int64_t merge_adapters(M& module) {
-  return detail::for_each_adapted(module, false, [](auto& node) {
-    node.weight = detail::shifted(node.weight, node.adapter, 1);
-    node.adapter.merged = true;
-  });
+  return detail::shift_adapted(detail::adapted_projections(module), 1);
 }
 
 /// W -= scale * B A for every merged projection, whose adapter then acts again: the inverse of merge_adapters
 /// up to one rounding of W. Returns how many projections were unmerged.
 template <class M>
 std::int64_t unmerge_adapters(M& module) {
-  return detail::for_each_adapted(module, true, [](auto& node) {
-    node.weight = detail::shifted(node.weight, node.adapter, -1);
-    node.adapter.merged = false;
-  });
+  return detail::shift_adapted(detail::adapted_projections(module), -1);
 }
 
 /// How many projections are merged at present.
 template <class M>
 std::int64_t merged_count(const M& module) {
-  return detail::for_each_adapted(module, true, [](const auto&) {});
+  // The walk only takes addresses.
+  return std::ranges::count_if(detail::adapted_projections(const_cast<M&>(module)),
+                               [](const detail::Adapted& a) { return a.adapter->merged; });
 }
 
 /// What a projection does altogether: its weight with the adapter's term in it, whether it is merged or not.
