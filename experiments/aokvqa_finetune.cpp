@@ -14,7 +14,7 @@ namespace morphvlm::experiments {
 namespace {
 
 // Everything that the stages share; features come from the frozen tower and are mapped from a file.
-struct Bench {
+struct AokvqaBench {
   const AokvqaFinetune& e;
   LanguageFile language = {};
   TextCodec codec = {};
@@ -58,7 +58,7 @@ ClipVitModule load_vision(const AokvqaFinetune& e) {
 }
 
 // The tower, trained here, and the features of all pictures.
-Trained vision_stage(Bench& bench, const VqaDataset& train, const VqaDataset& test, const Json& key) {
+Trained vision_stage(AokvqaBench& bench, const VqaDataset& train, const VqaDataset& test, const Json& key) {
   const auto& e = bench.e;
   Tensor train_pixels;
   const auto pixels = [&]() -> const Tensor& {
@@ -83,7 +83,7 @@ Trained vision_stage(Bench& bench, const VqaDataset& train, const VqaDataset& te
 }
 
 // The resampler's own start.
-Trained perceiver_stage(const Bench& bench, const Json& key) {
+Trained perceiver_stage(const AokvqaBench& bench, const Json& key) {
   const auto& e = bench.e;
   return trained_of(
       "perceiver warm-up", stage(e.out / "perceiver", key, [&](const std::filesystem::path& fresh) {
@@ -111,7 +111,7 @@ struct Competition {
   std::set<std::int64_t> tokens = {};
   Tensor ids = {};
 
-  static Competition of_answers(const Bench& bench, const VqaDataset& data) {
+  static Competition of_answers(const AokvqaBench& bench, const VqaDataset& data) {
     Competition out;
     for (const auto& answer : data.answer_names) {
       out.add(bench.codec.encode(fill_prompt(bench.codec.prompt, "", answer).answer));
@@ -138,7 +138,7 @@ struct Competition {
 };
 
 template <class M>
-Json train_flamingo(M& model, Bench& bench, const VqaDataset& data, const FlamingoStage& config,
+Json train_flamingo(M& model, AokvqaBench& bench, const VqaDataset& data, const FlamingoStage& config,
                     std::uint64_t seed, const TrainLog& log) {
   const auto sampler = QuestionSampler::over(data, config, seed);
   const auto full_from = (config.train.steps - config.full_steps) * config.train.accumulate;
@@ -166,7 +166,7 @@ Json train_flamingo(M& model, Bench& bench, const VqaDataset& data, const Flamin
 }
 
 template <class M>
-std::vector<VqaPrediction> ask(const M& model, const Bench& bench, bool with_pictures,
+std::vector<VqaPrediction> ask(const M& model, const AokvqaBench& bench, bool with_pictures,
                                const std::string& title) {
   EvaluateConfig config = bench.e.evaluate;
   config.title = title;
@@ -183,7 +183,7 @@ std::vector<VqaPrediction> ask(const M& model, const Bench& bench, bool with_pic
 }
 
 template <class Make>
-Answered answer_stage(const std::string& name, const Bench& bench, const Json& key, bool with_pictures,
+Answered answer_stage(const std::string& name, const AokvqaBench& bench, const Json& key, bool with_pictures,
                       Make&& make) {
   const StageResult result = stage(bench.e.out / ("answers-" + name), key, [&](const std::filesystem::path&) {
     Json predictions = Json::array();
@@ -199,7 +199,7 @@ Answered answer_stage(const std::string& name, const Bench& bench, const Json& k
 
 // `seed` draws the adapters; everything else is read or overwritten.
 template <AdapterPolicy P>
-Model<P> pretrained_model(const Bench& bench, std::int64_t seed = 0) {
+Model<P> pretrained_model(const AokvqaBench& bench, std::int64_t seed = 0) {
   AokvqaFinetune e = bench.e;
   e.seed += 1000 * seed;
   auto model = make_model<P>(e, bench.language, bench.codec);
@@ -210,7 +210,7 @@ Model<P> pretrained_model(const Bench& bench, std::int64_t seed = 0) {
 using Adapted = LoRA<Attn>;
 constexpr TrainableParts kFlamingoParts{.adapters = false, .perceiver = true, .gated_cross_attention = true};
 
-Trained pretrain_stage(Bench& bench, const Json& key) {
+Trained pretrain_stage(AokvqaBench& bench, const Json& key) {
   return trained_of("pre-training",
                     stage(bench.e.out / "pretrained", key, [&](const std::filesystem::path& fresh) {
                       auto model = make_model<NoAdapter>(bench.e, bench.language, bench.codec);
@@ -235,7 +235,7 @@ Json seeded(Json key, std::int64_t seed) {
 
 // Continues the pre-trained model as `prepare(model)` opens it, on the second part of the pictures.
 template <AdapterPolicy P, class Prepare>
-Trained tuning_stage(Bench& bench, const std::string& name, const std::string& title,
+Trained tuning_stage(AokvqaBench& bench, const std::string& name, const std::string& title,
                      const FlamingoStage& config, const Json& key, std::int64_t seed, Prepare&& prepare) {
   return trained_of(
       title, stage(bench.e.out / seed_name(name, seed), seeded(key, seed), [&](const auto& fresh) {
@@ -249,7 +249,7 @@ Trained tuning_stage(Bench& bench, const std::string& name, const std::string& t
       }));
 }
 
-Trained finetune_stage(Bench& bench, const Json& key, std::int64_t seed) {
+Trained finetune_stage(AokvqaBench& bench, const Json& key, std::int64_t seed) {
   return tuning_stage<Adapted>(bench, "finetuned", "LoRA fine-tuning", bench.e.finetune, key, seed,
                                [&](auto& model) {
                                  model.config.cross_attention.gates = GatePolicy::loaded;
@@ -258,13 +258,13 @@ Trained finetune_stage(Bench& bench, const Json& key, std::int64_t seed) {
                                });
 }
 
-Trained control_stage(Bench& bench, const Json& key, std::int64_t seed) {
+Trained control_stage(AokvqaBench& bench, const Json& key, std::int64_t seed) {
   return tuning_stage<NoAdapter>(bench, "control", "control", bench.e.control, key, seed,
                                  [](auto& model) { set_trainable_parts(model, kFlamingoParts); });
 }
 
 template <AdapterPolicy P>
-Model<P> tuned_model(const Bench& bench, const std::string& stage_name) {
+Model<P> tuned_model(const AokvqaBench& bench, const std::string& stage_name) {
   auto model = pretrained_model<P>(bench);
   load_adapter(model, bench.e.out / stage_name / "weights");
   return model;
@@ -302,7 +302,7 @@ AokvqaFinetune aokvqa_finetune_mini() {
 AokvqaFinetuneResult run(const AokvqaFinetune& e) {
   const auto root = e.data / "easy_vqa" / "data";
   const auto train_data = read_easy_vqa(root, Split::train), test_data = read_easy_vqa(root, Split::test);
-  Bench bench{.e = e, .language = open_language(e.data / kLanguageFile)};
+  AokvqaBench bench{.e = e, .language = open_language(e.data / kLanguageFile)};
   bench.codec = text_codec(bench.language, e.prompt);
   bench.train_first = image_range(train_data, 0, e.first_part);
   bench.train_second = image_range(train_data, e.first_part, std::numeric_limits<std::int64_t>::max());
@@ -369,7 +369,8 @@ Asker open_run(const std::filesystem::path& folder, const std::filesystem::path&
   auto e = std::make_shared<AokvqaFinetune>(from_json<AokvqaFinetune>(read_json(record), record.string()));
   e->out = folder;
   if (!data.empty()) e->data = data;
-  auto bench = std::make_shared<Bench>(Bench{.e = *e, .language = open_language(e->data / kLanguageFile)});
+  auto bench =
+      std::make_shared<AokvqaBench>(AokvqaBench{.e = *e, .language = open_language(e->data / kLanguageFile)});
   bench->codec = text_codec(bench->language, e->prompt);
   auto model = std::make_shared<Model<Adapted>>(tuned_model<Adapted>(*bench, "finetuned"));
   model->vision_encoder = load_vision(*e);

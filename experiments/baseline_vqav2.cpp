@@ -15,7 +15,7 @@ constexpr std::int64_t kFirstSeed = 42;  // OpenFlamingo's
 using Baseline = SmallModel<MPT>;
 
 /// What the trials share.
-struct Bench {
+struct VqaBench {
   const BaselineVqav2& e;
   const SmallWorld<MPT>& world;
   const Baseline& model;
@@ -24,7 +24,7 @@ struct Bench {
 };
 
 // Latents of demonstrations come from the training pictures, those of the question from the test pictures.
-Tensor latents_of(const Bench& b, const std::vector<std::int64_t>& ids, std::int64_t per_prompt) {
+Tensor latents_of(const VqaBench& b, const std::vector<std::int64_t>& ids, std::int64_t per_prompt) {
   std::vector<Tensor> rows;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const bool query = static_cast<std::int64_t>(i) % per_prompt == per_prompt - 1;
@@ -33,7 +33,7 @@ Tensor latents_of(const Bench& b, const std::vector<std::int64_t>& ids, std::int
   return at::stack(rows);
 }
 
-BaselineTrial ask(const Bench& b, std::int64_t shots, std::int64_t seed) {
+BaselineTrial ask(const VqaBench& b, std::int64_t shots, std::int64_t seed) {
   const auto& train = b.world.data.pretrain;
   const FewShotConfig c{.shots = shots,
                         .samples = b.e.samples,
@@ -74,7 +74,7 @@ BaselineVqav2Result run(const BaselineVqav2& e) {
     at::NoGradGuard no_grad;
     return model.resample(features.unsqueeze(1));
   }();
-  const Bench bench{e, world, model, test, test_latents};
+  const VqaBench bench{e, world, model, test, test_latents};
   BaselineVqav2Result out;
   for (const auto shots : kShots)
     for (std::int64_t seed = 0; seed < e.seeds; ++seed) out.trials.push_back({.shots = shots, .seed = seed});

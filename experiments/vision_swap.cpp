@@ -59,7 +59,7 @@ Seen see_by_efficient_net(const VisionSwap& e, const VqaDataset& train, const Vq
 }
 
 /// What both towers' runs share.
-struct Bench {
+struct SwapBench {
   const VisionSwap& e;
   const SmallData& data;
   const StateDict& language;
@@ -67,7 +67,7 @@ struct Bench {
 };
 
 template <VisionTower V>
-SwapRun train_and_ask(const Bench& b, const Seen& seen, std::string_view name, std::int64_t seed) {
+SwapRun train_and_ask(const SwapBench& b, const Seen& seen, std::string_view name, std::int64_t seed) {
   auto model = random_small_model<Swapped<V>>(b.e.world, static_cast<std::uint64_t>(seed) + 500);
   load_base(model.lang_encoder, b.language, "small world");
   const auto history =
@@ -97,7 +97,7 @@ SwapRun train_and_ask(const Bench& b, const Seen& seen, std::string_view name, s
   return out;
 }
 
-double majority_accuracy(const Bench& b) {
+double majority_accuracy(const SwapBench& b) {
   VqaDataset asked{b.test.name, {}, b.test.answer_names};
   for (const auto row : spread_rows(std::ssize(b.test.examples), b.e.samples))
     asked.examples.push_back(b.test.examples[static_cast<std::size_t>(row)]);
@@ -117,7 +117,7 @@ VisionSwapResult run(const VisionSwap& e) {
   const auto vit = read_vision(e.world.vision.model, e.world.out / "tower" / "vision.safetensors");
   const Seen by_vit{data.features, small_test_features(e.world, test), parameter_count(vit)};
   const Seen by_net = see_by_efficient_net(e, data.pretrain, test);
-  const Bench bench{e, data, language, test};
+  const SwapBench bench{e, data, language, test};
   VisionSwapResult out{.majority = majority_accuracy(bench)};
   for (const auto tower : kTowers)
     for (std::int64_t seed = 0; seed < e.seeds; ++seed) out.runs.push_back({std::string(tower), seed});

@@ -11,9 +11,9 @@ namespace morphvlm::repro {
 
 namespace {
 
-constexpr double kPeak = 1e-3;          // of the published curves
-constexpr std::int64_t kSteps = 60;     // optimizer steps
-constexpr double kReadingError = 1e-7;  // of a point, from the figure's pixels
+constexpr double kPeak = 1e-3;               // of the published curves
+constexpr std::int64_t kSteps = 60;          // optimizer steps
+constexpr double kPointReadingError = 1e-7;  // of a point, from the figure's pixels
 
 double largest_deviation(const Series& curve, const Schedule& schedule, std::int64_t accumulation) {
   double worst = 0;
@@ -102,8 +102,8 @@ RowResult learning_rate_row(const std::vector<PublishedSchedule>& schedules,
     const double legend = kindest_deviation(curve, p.legend, p.accumulation);
     const double drawn = largest_deviation(curve, p.drawn, p.accumulation);
     out.row.checks.push_back(
-        at_most("deviation of our schedule from \"" + p.curve + '"', drawn, kReadingError));
-    if (!(legend <= kReadingError)) wrong.push_back('"' + p.curve + "\" is " + describe(p.drawn));
+        at_most("deviation of our schedule from \"" + p.curve + '"', drawn, kPointReadingError));
+    if (!(legend <= kPointReadingError)) wrong.push_back('"' + p.curve + "\" is " + describe(p.drawn));
     const auto by =
         describe(p.drawn) + (p.accumulation > 1 ? ", accumulation " + std::to_string(p.accumulation) : "");
     out.table.rows.push_back(
@@ -113,7 +113,7 @@ RowResult learning_rate_row(const std::vector<PublishedSchedule>& schedules,
         {.name = "deviation_from_legend." + p.curve, .value = legend, .n = std::ssize(curve.x)});
     figures.items.push_back(figure_of(p, curve));
   }
-  out.table.notes = {"error of reading a point from the figure: " + scientific(kReadingError)};
+  out.table.notes = {"error of reading a point from the figure: " + scientific(kPointReadingError)};
   out.row.verdict = wrong.empty() ? Verdict::reproduced : Verdict::contradicted;
   for (const auto& w : wrong)
     out.row.evidence += (out.row.evidence.empty() ? "By the figure's own points " : "; ") + w;
