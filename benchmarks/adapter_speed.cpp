@@ -57,8 +57,7 @@ double parameters_of_token(const LlamaConfig& language) {
   double count = 0;
   const auto add = [&](const std::string& pattern) {
     return [&count, pattern](const std::string& name, const Tensor& t) {
-      if (matches(name, pattern) && !matches(name, "*to_kv*") && !matches(name, "*.adapter.*"))
-        count += static_cast<double>(t.numel());
+      if (matches(name, pattern) && !matches(name, "*to_kv*")) count += static_cast<double>(t.numel());
     };
   };
   visit(model.lang_encoder, add("*layers.*.weight"));

@@ -158,10 +158,10 @@ template <class Packed>
 Tensor nf4_unpack_on_cuda(const Packed& packed, const Tensor& dynamic, at::ScalarType dtype) {
   Tensor weight = at::empty({packed.out, packed.in}, packed.codes.options().dtype(dtype));
   const long long weights = packed.out * packed.in;
-  constexpr long long kWeightsOfBlock = 256 * 16;
-  const auto blocks = static_cast<unsigned>((weights + kWeightsOfBlock - 1) / kWeightsOfBlock);
+  constexpr long long kWeightsOfThread = 16;
   nf4_unpack_kernel(dtype == at::kFloat)
-      .launch(weight.device(), {blocks, 256}, packed.codes.const_data_ptr(), packed.absmax.const_data_ptr(),
+      .launch(weight.device(), grid_of_threads((weights + kWeightsOfThread - 1) / kWeightsOfThread),
+              packed.codes.const_data_ptr(), packed.absmax.const_data_ptr(),
               packed.nested_absmax.const_data_ptr(), dynamic.const_data_ptr(), packed.offset.const_data_ptr(),
               weight.mutable_data_ptr(), weights);
   return weight;

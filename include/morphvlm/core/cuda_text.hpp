@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "morphvlm/core/cuda_kernel.hpp"
+#include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
 
@@ -36,6 +37,9 @@ __device__ __forceinline__ Bf16 rounded(float x) {
 }
 __device__ __forceinline__ float first_of(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float second_of(unsigned pair) { return __uint_as_float(pair & 0xFFFF0000u); }
+__device__ __forceinline__ unsigned pair_of(float first, float second) {
+  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
+}
 __device__ __forceinline__ float dot(unsigned a, unsigned b, float sum) {
   return fmaf(second_of(a), second_of(b), fmaf(first_of(a), first_of(b), sum));
 }
@@ -76,5 +80,13 @@ class CudaKernelsByRows {
 
 /// Blocks of eight warps, a warp to an output.
 inline unsigned blocks_of_eight(std::int64_t outputs) { return static_cast<unsigned>((outputs + 7) / 8); }
+
+/// Blocks of 256 threads, at least so many in all.
+inline CudaGrid grid_of_threads(std::int64_t threads) {
+  return {.blocks = static_cast<unsigned>((threads + 255) / 256), .threads = 256};
+}
+
+/// Where a tensor's numbers are, as kernels take it: null if it is undefined.
+inline const void* address(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
 
 }  // namespace morphvlm::detail

@@ -164,9 +164,8 @@ inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v
        .starts_early = true},
       queries.const_data_ptr(), keys.const_data_ptr(), values.const_data_ptr(), cos.const_data_ptr(),
       sin.const_data_ptr(), cache.k.mutable_data_ptr(), cache.v.mutable_data_ptr(), place.const_data_ptr(),
-      bias.defined() ? bias.const_data_ptr() : nullptr, out.mutable_data_ptr(), static_cast<int>(heads),
-      static_cast<int>(kv_heads), static_cast<int>(d), static_cast<int>(length),
-      static_cast<int>(rope.cos.size(0) == 1 ? 0 : d),
+      detail::address(bias), out.mutable_data_ptr(), static_cast<int>(heads), static_cast<int>(kv_heads),
+      static_cast<int>(d), static_cast<int>(length), static_cast<int>(rope.cos.size(0) == 1 ? 0 : d),
       static_cast<int>(!bias.defined() || bias.size(0) == 1 ? 0 : length),
       static_cast<float>(1 / std::sqrt(static_cast<double>(d))));
   return out;

@@ -115,7 +115,7 @@ __device__ __forceinline__ float squares_of(unsigned pair, float mean) {
 __device__ __forceinline__ unsigned normed(unsigned x, unsigned w, unsigned b, float mean, float scale) {
   const float first = fmaf((first_of(x) - mean) * scale, first_of(w), first_of(b));
   const float second = fmaf((second_of(x) - mean) * scale, second_of(w), second_of(b));
-  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
+  return pair_of(first, second);
 }
 
 // x itself, or its normed rows in the block's own memory.
@@ -216,8 +216,6 @@ inline const CudaKernel& few_rows_cuda_kernel(std::int64_t rows, bool is_swiglu)
       kSwiGlu("few_rows_swiglu", kCommon + std::string(kSwiGluCuda));
   return (is_swiglu ? kSwiGlu : kProducts)[rows];
 }
-
-inline const void* address(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
 
 inline FewRowsNorm norm_of(const FewRowsSteps& steps) {
   return {.weight = address(steps.norm),

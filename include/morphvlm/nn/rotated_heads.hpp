@@ -22,9 +22,6 @@ namespace detail {
 // Two numbers of a head's first half and their partners in the second to a thread. Backwards is the
 // transposed rotation.
 inline constexpr std::string_view kTurnHeads = R"(
-__device__ __forceinline__ unsigned pair_of(float first, float second) {
-  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
-}
 extern "C" __global__ void __launch_bounds__(256) turn_heads(
     const unsigned* in, const unsigned* cos, const unsigned* sin, unsigned* out, long long tokens, int table_tokens,
     int heads, int pairs, int in_pairs, int out_pairs, int backwards) {
@@ -69,13 +66,12 @@ inline Tensor turn_heads(const Tensor& in, const Tensor& cos, const Tensor& sin,
   if (in.is_meta()) return out;
   const auto tokens = in.size(0) * in.size(1), heads = in.size(2);
   const auto threads = tokens * heads * (dim / 4);
-  turn_heads_kernel().launch(
-      in.device(), {.blocks = static_cast<unsigned>((threads + 255) / 256), .threads = 256},
-      in.const_data_ptr(), cos.defined() ? cos.const_data_ptr() : nullptr,
-      sin.defined() ? sin.const_data_ptr() : nullptr, out.mutable_data_ptr(), static_cast<long long>(tokens),
-      static_cast<int>(cos.defined() ? cos.size(0) * cos.size(2) : 1), static_cast<int>(heads),
-      static_cast<int>(dim / 2), static_cast<int>(in.size(3) / 2), static_cast<int>(out_width / 2),
-      backwards ? 1 : 0);
+  turn_heads_kernel().launch(in.device(), grid_of_threads(threads), in.const_data_ptr(), address(cos),
+                             address(sin), out.mutable_data_ptr(), static_cast<long long>(tokens),
+                             static_cast<int>(cos.defined() ? cos.size(0) * cos.size(2) : 1),
+                             static_cast<int>(heads), static_cast<int>(dim / 2),
+                             static_cast<int>(in.size(3) / 2), static_cast<int>(out_width / 2),
+                             backwards ? 1 : 0);
   return out;
 }
 

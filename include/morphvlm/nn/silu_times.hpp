@@ -21,9 +21,6 @@ namespace detail {
 
 // Eight numbers to a thread. Backwards, the two gradients in one pass; one that nobody asks for has no place.
 inline constexpr std::string_view kSiluTimesCuda = R"(
-__device__ __forceinline__ unsigned pair_of(float first, float second) {
-  return (unsigned)rounded(first) | (unsigned)rounded(second) << 16;
-}
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ __forceinline__ float product(float g, float u) { return widened(rounded(g * sigmoid(g))) * u; }
 __device__ __forceinline__ float of_gate(float g, float u, float d) {
@@ -70,15 +67,11 @@ inline bool has_silu_times(const Tensor& x) {
          x.numel() % kSiluVector == 0 && (x.is_meta() || has_cuda_kernels());
 }
 
-inline CudaGrid silu_times_grid(std::int64_t vectors) {
-  return {.blocks = static_cast<unsigned>((vectors + 255) / 256), .threads = 256};
-}
-
 inline Tensor silu_times_on_cuda(const Tensor& gate, const Tensor& up) {
   Tensor out = at::empty_like(gate);
   const long long vectors = gate.numel() / kSiluVector;
   if (!gate.is_meta() && vectors > 0) {
-    silu_times_kernel(false).launch(gate.device(), silu_times_grid(vectors), gate.const_data_ptr(),
+    silu_times_kernel(false).launch(gate.device(), grid_of_threads(vectors), gate.const_data_ptr(),
                                     up.const_data_ptr(), out.mutable_data_ptr(), vectors);
   }
   return out;
@@ -92,7 +85,7 @@ inline torch::autograd::variable_list silu_times_backward_on_cuda(const Tensor& 
                to_up = of_up ? at::empty_like(up) : Tensor{};
   const long long vectors = gate.numel() / kSiluVector;
   if (!gate.is_meta() && vectors > 0) {
-    silu_times_kernel(true).launch(gate.device(), silu_times_grid(vectors), gate.const_data_ptr(),
+    silu_times_kernel(true).launch(gate.device(), grid_of_threads(vectors), gate.const_data_ptr(),
                                    up.const_data_ptr(), grad.const_data_ptr(),
                                    of_gate ? to_gate.mutable_data_ptr() : nullptr,
                                    of_up ? to_up.mutable_data_ptr() : nullptr, vectors);
