@@ -45,8 +45,19 @@ TYPED_TEST(QuantizedLinear, IsALinearOfWhatItsWeightStandsFor) {
   EXPECT_TRUE(q(x).equal(ours.detach()));
 }
 
+// Every kernel that was compiled and that this processor runs.
+std::vector<detail::Nf4Kernel> nf4_kernels() {
+  std::vector<detail::Nf4Kernel> all{&detail::nf4_outputs_portable};
+#if MORPHVLM_HAS_X86_KERNELS
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    all.push_back(&detail::nf4_outputs_avx2_rows);
+  if (__builtin_cpu_supports("avx512f")) all.push_back(&detail::nf4_outputs_avx512_rows);
+#endif
+  return all;
+}
+
 TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
-  const std::vector<detail::Nf4Kernel> kernels{&detail::nf4_outputs_portable, detail::nf4_kernel()};
+  const auto kernels = nf4_kernels();
   for (const std::int64_t in : {64, 192, 256}) {  // chunks of 128: none whole, one and a half, two
     const auto p = NF4::pack(normal({37, in}, 5));
     for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {

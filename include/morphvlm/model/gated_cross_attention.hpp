@@ -36,17 +36,18 @@ struct GatedCrossAttentionConfig {
 namespace detail {
 inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(value.to(like.scalar_type())); }
 
-// Whether x -> x + tanh(gate) last(... first(norm(x))) is for products of few rows on CUDA.
+// Whether x -> x + tanh(gate) last(... first(norm(x))) is for products of few rows.
 template <class First, class Last>
 bool is_gated_step(const Tensor& x, const LayerNorm& norm, const First& first, const Last& last,
                    const Tensor& gate) {
-  return is_bare(first, x) && is_bare(last) && can_be_a_step(norm) && gate.scalar_type() == at::kBFloat16;
+  return is_bare(first, x) && is_bare(last, x) && can_be_a_step(norm, x) &&
+         gate.scalar_type() == x.scalar_type();
 }
 
 template <class Last>
 Tensor add_gated(const Tensor& x, const Last& last, const Tensor& hidden, const Tensor& gate) {
-  return few_rows_products_on_cuda(hidden.contiguous(), {last.weight}, {last.bias},
-                                   {.gate = gate, .onto = x, .weights_are_old = true})
+  return few_rows_products(hidden.contiguous(), {last.weight}, {last.bias},
+                           {.gate = gate, .onto = x, .weights_are_old = true})
       .front();
 }
 }  // namespace detail
@@ -65,7 +66,7 @@ struct GatedCrossAttention {
     if constexpr (detail::PlainProjection<typename MaskedCrossAttention<P>::Proj>) {
       if (detail::is_gated_step(x, attn.norm, attn.to_q, attn.to_out, attn_gate)) {
         const Tensor q =
-            few_rows_products_on_cuda(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
+            few_rows_products(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
         return feed_forward(detail::add_gated(x, attn.to_out, attn.attended(q, media, mask), attn_gate));
       }
     }
@@ -78,7 +79,7 @@ struct GatedCrossAttention {
       if (detail::is_gated_step(x, ff.norm, ff.fc_in, ff.fc_out, ff_gate)) {
         FewRowsSteps steps = normed_by(ff.norm);
         steps.gelu = true;
-        const Tensor hidden = few_rows_products_on_cuda(x, {ff.fc_in.weight}, {ff.fc_in.bias}, steps).front();
+        const Tensor hidden = few_rows_products(x, {ff.fc_in.weight}, {ff.fc_in.bias}, steps).front();
         return detail::add_gated(x, ff.fc_out, hidden, ff_gate);
       }
     }

@@ -1,5 +1,5 @@
-// Attention of one new token over a cache of fixed length, on CUDA, in one kernel: rotation, the cache's new
-// entry, scores, softmax and weighted sum.
+// Attention of one new token over a cache of fixed length, in one kernel: rotation, the cache's new entry,
+// scores, softmax and weighted sum.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -11,6 +11,7 @@
 #include "morphvlm/core/cuda_kernel.hpp"
 #include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/decode_attention_cpu.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/rope.hpp"
 
@@ -132,17 +133,19 @@ inline const CudaKernel& decode_attention_kernel() {
 
 }  // namespace detail
 
-/// Whether decode_attention takes this: one token of BFloat16 on CUDA behind a cache of fixed length, whole
-/// heads rotated, no gradient.
+/// Whether decode_attention takes this: one token behind a cache of fixed length, no gradient; on CUDA
+/// BFloat16, whole heads rotated, on a CPU as has_decode_attention_on_cpu says.
 inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const Tensor& place,
-                                 const LayerCache* cache) {
+                                 const Tensor& mask, const LayerCache* cache) {
+  if (x.is_cpu()) return has_decode_attention_on_cpu(x, place, mask, cache);
   if (cache == nullptr || !place.defined() || !x.is_cuda() || !has_cuda_kernels() ||
       x.scalar_type() != at::kBFloat16 || x.size(1) != 1)
     return false;
   const auto d = cache->k.size(3);
-  return d % 4 == 0 && d <= 128 && rope.cos.size(-1) == d && rope.cos.scalar_type() == at::kBFloat16 &&
-         cache->k.scalar_type() == at::kBFloat16 && cache->k.size(2) <= detail::kMostDecodeLength &&
-         cache->k.is_contiguous() && cache->v.is_contiguous() && !at::GradMode::is_enabled();
+  return d % 4 == 0 && d <= 128 && rope.cos.defined() && rope.cos.size(-1) == d &&
+         rope.cos.scalar_type() == at::kBFloat16 && cache->k.scalar_type() == at::kBFloat16 &&
+         cache->k.size(2) <= detail::kMostDecodeLength && cache->k.is_contiguous() &&
+         cache->v.is_contiguous() && !at::GradMode::is_enabled();
 }
 
 /// Attention of q [batch, 1, heads * d] over the cache, which the new k, v [batch, 1, kv_heads * d] join at
@@ -150,6 +153,7 @@ inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const T
 /// length]. [batch, 1, heads * d].
 inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v, const RopeTable& rope,
                                const Tensor& place, const Tensor& mask, LayerCache& cache) {
+  if (q.is_cpu()) return decode_attention_on_cpu(q, k, v, rope, place, mask, cache);
   const auto batch = q.size(0), kv_heads = cache.k.size(1), length = cache.k.size(2), d = cache.k.size(3);
   const auto heads = q.size(2) / d;
   const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(),

@@ -23,7 +23,7 @@ struct SwiGlu {
   Tensor operator()(const Tensor& x) const {
     if constexpr (detail::PlainProjection<Proj>) {
       if (detail::is_bare(gate_proj, x) && detail::is_bare(up_proj, x))
-        return down_proj(few_rows_swiglu_on_cuda(x, gate_proj.weight, up_proj.weight));
+        return down_proj(few_rows_swiglu(x, gate_proj.weight, up_proj.weight));
     }
     return down_proj(silu_times(gate_proj(x), up_proj(x)));
   }

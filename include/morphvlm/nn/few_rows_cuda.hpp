@@ -13,25 +13,12 @@
 #include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_steps.hpp"
 
 namespace morphvlm {
 
-/// The widest input that a few-rows product normalises by itself: a block keeps the normed rows.
+/// The widest input that a few-rows product on CUDA normalises by itself: a block keeps the normed rows.
 inline constexpr std::int64_t kMaxNormedWidth = 4096;
-
-/// What a product of few rows does before and behind the product, each step rounded as if it had been stored.
-/// Tensors are BFloat16 on the product's device, contiguous, or undefined for steps that are left out.
-struct FewRowsSteps {
-  Tensor norm = {};         ///< [in]: x is normed over its rows, at most kMaxNormedWidth wide, and times this
-  Tensor norm_bias = {};    ///< [in]: plus this
-  double eps = 0;           ///< of the norm
-  bool is_centred = false;  ///< LayerNorm; else RMSNorm
-  bool gelu = false;        ///< of the product
-  Tensor gate = {};         ///< [1]: the product times its tanh
-  Tensor onto = {};         ///< [..., out]: plus this
-  /// The weights were written long ago: they are asked for while the kernel ahead still runs.
-  bool weights_are_old = false;
-};
 
 namespace detail {
 
@@ -235,11 +222,11 @@ inline bool is_whole_vectors(const Tensor& t) {
 
 }  // namespace detail
 
-/// Whether the kernels here can multiply x [..., in] by weights like `weight` [out, in]: BFloat16 on CUDA,
-/// few rows, whole vectors of eight.
+/// Whether the kernels here can multiply as many rows as x [..., any width] has by weights like `weight`
+/// [out, in]: BFloat16 on CUDA, few rows, whole vectors of eight.
 inline bool is_few_rows_on_cuda(const Tensor& x, const Tensor& weight) {
   return x.is_cuda() && weight.is_cuda() && has_cuda_kernels() && x.numel() > 0 &&
-         x.numel() <= kMaxCudaRows * weight.size(-1) && detail::is_whole_vectors(x) &&
+         x.numel() <= kMaxCudaRows * x.size(-1) && detail::is_whole_vectors(x) &&
          detail::is_whole_vectors(weight);
 }
 

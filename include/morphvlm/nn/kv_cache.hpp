@@ -53,17 +53,21 @@ struct KvCache {
     return out;
   }
 
-  /// Beams change places: as select, but a cache of fixed length stays where it is in memory.
-  void reorder(const Tensor& rows) {
-    KvCache chosen = select(rows);
+  /// Beams change places: as select, but a cache of fixed length stays where it is in memory. Rows that
+  /// change places have the first `same` positions in common.
+  void reorder(const Tensor& rows, std::int64_t same = 0) {
     if (!place.defined()) {
-      *this = std::move(chosen);
+      *this = select(rows);
       return;
     }
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      if (!layers[i].k.defined()) continue;
-      layers[i].k.copy_(chosen.layers[i].k);
-      layers[i].v.copy_(chosen.layers[i].v);
+    // On a device it would have to be waited for how many are there.
+    const auto last = place.is_cpu() ? *place.const_data_ptr<std::int64_t>() : length();
+    for (const auto& layer : layers) {
+      for (const Tensor& t : {layer.k, layer.v}) {
+        if (!t.defined()) continue;
+        const Tensor moved = t.slice(2, same, last);
+        moved.copy_(moved.index_select(0, rows));
+      }
     }
   }
 

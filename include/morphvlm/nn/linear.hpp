@@ -55,32 +55,26 @@ concept PlainProjection = requires(const L& linear) {
   linear.weight.scalar_type();
 };
 
-// Whether the projection is no more than a product with its weight as it is, which kernels for few rows read.
+// Whether the projection is no more than a product with its weight as it is, and few_rows_products takes as
+// many rows as x [..., any width] has.
 template <class L>
-bool is_bare(const L& linear) {
+bool is_bare(const L& linear, const Tensor& x) {
   if constexpr (!PlainProjection<L>) {
     return false;
   } else {
-    return !at::GradMode::is_enabled() && is_merged(linear.adapter) && linear.weight.is_cuda() &&
-           is_whole_vectors(linear.weight) &&
-           (!linear.bias.defined() || linear.bias.scalar_type() == at::kBFloat16);
+    return !at::GradMode::is_enabled() && is_merged(linear.adapter) && takes_few_rows(x, linear.weight) &&
+           (!linear.bias.defined() || linear.bias.scalar_type() == x.scalar_type());
   }
-}
-
-// The same for these rows.
-template <PlainProjection L>
-bool is_bare(const L& linear, const Tensor& x) {
-  return is_bare(linear) && is_few_rows_on_cuda(x, linear.weight);
 }
 
 }  // namespace detail
 
-/// a(x), b(x), c(x) of projections of one input: in one launch where that pays (decoding on CUDA).
+/// a(x), b(x), c(x) of projections of one input: as one product where that pays (decoding).
 template <class A, class B, class C>
 std::array<Tensor, 3> project(const A& a, const B& b, const C& c, const Tensor& x) {
   if constexpr (detail::PlainProjection<A> && detail::PlainProjection<B> && detail::PlainProjection<C>) {
     if (detail::is_bare(a, x) && detail::is_bare(b, x) && detail::is_bare(c, x)) {
-      const auto out = few_rows_products_on_cuda(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
+      const auto out = few_rows_products(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
       return {out[0], out[1], out[2]};
     }
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "morphvlm/nn/attend_one.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/norm.hpp"
@@ -48,7 +49,10 @@ struct MaskedCrossAttention {
   /// media [batch, tokens of all media, media dim] -> keys (first half of to_kv) and values.
   MediaKeyValues key_values(const Tensor& media) const {
     const auto kv = to_kv(media).chunk(2, -1);
-    return {.k = split_heads(kv[0], heads), .v = split_heads(kv[1], heads)};
+    const MediaKeyValues split{.k = split_heads(kv[0], heads), .v = split_heads(kv[1], heads)};
+    // Many tokens will read them one after another.
+    if (!at::GradMode::is_enabled()) return {.k = split.k.contiguous(), .v = split.v.contiguous()};
+    return split;
   }
 
   /// x [batch, time, dim] -> [batch, time, dim]; zero for tokens that have seen no media.
@@ -58,7 +62,9 @@ struct MaskedCrossAttention {
 
   /// Queries [batch, time, heads * d] -> what they attend to, of the same shape, before to_out.
   Tensor attended(const Tensor& q, const MediaKeyValues& media, const MediaMask& mask) const {
-    const Tensor out = join_heads(attend(split_heads(q, heads), media.k, media.v, mask.attend));
+    const bool is_one = has_attend_one(q, media.k, media.v, mask.attend);
+    const Tensor out = is_one ? attend_one(q, media.k, media.v, media.k.size(2), mask.attend)
+                              : join_heads(attend(split_heads(q, heads), media.k, media.v, mask.attend));
     return out.masked_fill(mask.seen.logical_not(), 0);
   }
 

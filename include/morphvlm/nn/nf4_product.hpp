@@ -58,19 +58,62 @@ inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t 
 }
 
 #if MORPHVLM_HAS_X86_KERNELS
-// x in the order in which 64 bytes of codes, as sixteen 32-bit lanes, give them up from the lowest four bits
-// of each lane on: [rows, chunks of 128, 8 shifts, 16 lanes], filled up with zeros.
-inline std::vector<float> in_lane_order(const float* x, std::int64_t rows, std::int64_t in) {
-  constexpr std::int64_t kChunk = 2 * NF4::block;
+// x in the order in which codes, as `Lanes` numbers of 32 bits side by side, give them up from the lowest
+// four bits of each on: [rows, chunks, 8 shifts, Lanes], filled up with zeros.
+template <int Lanes>
+std::vector<float> in_lane_order(const float* x, std::int64_t rows, std::int64_t in) {
+  constexpr std::int64_t kChunk = 8 * Lanes;
   const auto chunks = (in + kChunk - 1) / kChunk;
   std::vector<float> out(static_cast<std::size_t>(rows * chunks * kChunk));
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t i = 0; i < in; ++i) {
       const auto byte = i % kChunk / 2, lane = byte / 4, shift = 2 * (byte % 4) + (i % 2 == 0 ? 1 : 0);
-      out[static_cast<std::size_t>((r * chunks + i / kChunk) * kChunk + shift * 16 + lane)] = x[r * in + i];
+      out[static_cast<std::size_t>((r * chunks + i / kChunk) * kChunk + shift * Lanes + lane)] =
+          x[r * in + i];
     }
   }
   return out;
+}
+
+// Levels by the lowest four bits of eight lanes: each half of the sixteen by three of the bits, and the
+// fourth says which half.
+template <int Rows>
+__attribute__((target("avx2,fma"))) inline void nf4_outputs_avx2(const Nf4View& w, const float* x,
+                                                                 std::int64_t out, std::int64_t first,
+                                                                 std::int64_t last, float* y) {
+  static_assert(NF4::block == 64, "a block is eight lanes of codes");
+  const auto blocks = w.in / NF4::block;
+  const std::vector<float> ordered = in_lane_order<8>(x, Rows, w.in);
+  const __m256 low = _mm256_loadu_ps(kNf4Levels.data()), high = _mm256_loadu_ps(kNf4Levels.data() + 8);
+  for (auto o = first; o < last; ++o) {
+    __m256 sums[Rows];
+    for (auto& s : sums) s = _mm256_setzero_ps();
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const auto block = o * blocks + b;
+      const __m256i codes =
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w.codes + block * (NF4::block / 2)));
+      __m256 products[Rows];
+      for (auto& p : products) p = _mm256_setzero_ps();
+#pragma GCC unroll 8
+      for (int shift = 0; shift < 8; ++shift) {
+        const __m256i code = _mm256_srli_epi32(codes, 4 * shift);
+        const __m256 which = _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28 - 4 * shift));
+        const __m256 level = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code),
+                                              _mm256_permutevar8x32_ps(high, code), which);
+        for (int r = 0; r < Rows; ++r) {
+          const float* const values = ordered.data() + (r * blocks + b) * NF4::block + 8 * shift;
+          products[r] = _mm256_fmadd_ps(level, _mm256_loadu_ps(values), products[r]);
+        }
+      }
+      const __m256 scale = _mm256_set1_ps(w.scale(block));
+      for (int r = 0; r < Rows; ++r) sums[r] = _mm256_fmadd_ps(products[r], scale, sums[r]);
+    }
+    for (int r = 0; r < Rows; ++r) {
+      alignas(32) std::array<float, 8> lanes;
+      _mm256_store_ps(lanes.data(), sums[r]);
+      y[r * out + o] = std::accumulate(lanes.begin(), lanes.end(), 0.0F);
+    }
+  }
 }
 
 // A lookup by the lowest four bits of each lane gives sixteen levels at once. Forms of the intrinsics that
@@ -82,7 +125,7 @@ __attribute__((target("avx512f"))) inline void nf4_outputs_avx512(const Nf4View&
   constexpr std::int64_t kHalf = NF4::block / 2, kChunk = 2 * NF4::block;
   constexpr __mmask16 kAll = 0xFFFF, kFirstBlock = 0x00FF;
   const auto blocks = w.in / NF4::block, chunks = (blocks + 1) / 2;
-  const std::vector<float> ordered = in_lane_order(x, Rows, w.in);
+  const std::vector<float> ordered = in_lane_order<16>(x, Rows, w.in);
   const __m512 levels = _mm512_loadu_ps(kNf4Levels.data());
   for (auto o = first; o < last; ++o) {
     __m512 sums[Rows];
@@ -113,18 +156,19 @@ __attribute__((target("avx512f"))) inline void nf4_outputs_avx512(const Nf4View&
   }
 }
 
+// The kernel for as many rows as there are.
+inline void nf4_outputs_avx2_rows(const Nf4View& w, const float* x, std::int64_t rows, std::int64_t out,
+                                  std::int64_t first, std::int64_t last, float* y) {
+  constexpr std::array kByRows{&nf4_outputs_avx2<1>, &nf4_outputs_avx2<2>, &nf4_outputs_avx2<3>,
+                               &nf4_outputs_avx2<4>};
+  kByRows[static_cast<std::size_t>(rows - 1)](w, x, out, first, last, y);
+}
+
 inline void nf4_outputs_avx512_rows(const Nf4View& w, const float* x, std::int64_t rows, std::int64_t out,
                                     std::int64_t first, std::int64_t last, float* y) {
-  switch (rows) {
-    case 1:
-      return nf4_outputs_avx512<1>(w, x, out, first, last, y);
-    case 2:
-      return nf4_outputs_avx512<2>(w, x, out, first, last, y);
-    case 3:
-      return nf4_outputs_avx512<3>(w, x, out, first, last, y);
-    default:
-      return nf4_outputs_avx512<4>(w, x, out, first, last, y);
-  }
+  constexpr std::array kByRows{&nf4_outputs_avx512<1>, &nf4_outputs_avx512<2>, &nf4_outputs_avx512<3>,
+                               &nf4_outputs_avx512<4>};
+  kByRows[static_cast<std::size_t>(rows - 1)](w, x, out, first, last, y);
 }
 #endif
 
@@ -132,7 +176,9 @@ inline void nf4_outputs_avx512_rows(const Nf4View& w, const float* x, std::int64
 inline Nf4Kernel nf4_kernel() {
 #if MORPHVLM_HAS_X86_KERNELS
   static const bool kAvx512 = __builtin_cpu_supports("avx512f") != 0;
+  static const bool kAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (kAvx512) return &nf4_outputs_avx512_rows;
+  if (kAvx2) return &nf4_outputs_avx2_rows;
 #endif
   return &nf4_outputs_portable;
 }

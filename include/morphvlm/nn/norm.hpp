@@ -8,7 +8,6 @@
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/zeros.h>
 
-#include <cmath>
 #include <cstdint>
 #include <tuple>
 
@@ -44,14 +43,7 @@ namespace detail {
 // RMSNorm of few rows: LibTorch makes ten operators of it on a CPU, each slower to call than to run.
 inline Tensor few_rows_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   auto values = floats_of(x);
-  const auto weights = floats_of(weight);
-  const auto dim = weights.size();
-  for (std::size_t row = 0; row < values.size(); row += dim) {
-    double squares = 0;
-    for (std::size_t i = 0; i < dim; ++i) squares += static_cast<double>(values[row + i]) * values[row + i];
-    const auto scale = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(dim) + eps));
-    for (std::size_t i = 0; i < dim; ++i) values[row + i] = values[row + i] * scale * weights[i];
-  }
+  norm_rows(values, floats_of(weight), {}, eps, false);
   return tensor_of(values, x.sizes(), x.options());
 }
 
@@ -81,7 +73,7 @@ struct RMSNorm {
   }
 };
 
-/// The norm as the first step of products of few rows on CUDA with weights that nothing has just written.
+/// The norm as the first step of products of few rows with weights that nothing has just written.
 inline FewRowsSteps normed_by(const LayerNorm& norm) {
   return {.norm = norm.weight,
           .norm_bias = norm.bias,
@@ -96,12 +88,16 @@ inline FewRowsSteps normed_by(const RMSNorm& norm) {
 
 namespace detail {
 
-// Whether those products can take the norm in.
+// Whether those products, of x [..., dim], can take the norm in.
 template <class Norm>
-bool can_be_a_step(const Norm& norm) {
+bool can_be_a_step(const Norm& norm, const Tensor& x) {
   const FewRowsSteps steps = normed_by(norm);
-  return is_whole_vectors(steps.norm) && (!steps.norm_bias.defined() || is_whole_vectors(steps.norm_bias)) &&
-         steps.norm.numel() <= kMaxNormedWidth;
+  const auto fits = [&](const Tensor& t) {
+    if (x.is_cuda()) return is_whole_vectors(t);
+    return t.is_contiguous() && t.scalar_type() == x.scalar_type();
+  };
+  return fits(steps.norm) && (!steps.norm_bias.defined() || fits(steps.norm_bias)) &&
+         (x.is_cpu() || steps.norm.numel() <= kMaxNormedWidth);
 }
 
 }  // namespace detail

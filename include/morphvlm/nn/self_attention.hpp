@@ -56,6 +56,10 @@ inline DecoderContext decoder_context(const Tensor& ids, const Tensor& attention
 /// by which the cache is extended; heads joined: [batch, time, heads * d].
 inline Tensor attend_causal(const Tensor& q, Tensor k, Tensor v, const DecoderContext& context,
                             LayerCache* cache) {
+  const auto tokens = [](const Tensor& x) { return join_heads(x); };
+  if (q.size(2) == 1 && q.is_cpu() &&
+      has_decode_attention_on_cpu(tokens(q), context.place, context.mask, cache))
+    return decode_attention_on_cpu(tokens(q), tokens(k), tokens(v), {}, context.place, context.mask, *cache);
   if (cache) {
     cache->append(k, v, context.place);
     k = cache->k;
@@ -79,7 +83,7 @@ struct SelfAttention {
   /// x [batch, time, dim] -> [batch, time, dim]. With a cache, attends to what it holds and extends it.
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache = nullptr) const {
     const auto [q, k, v] = project(q_proj, k_proj, v_proj, x);
-    if (has_decode_attention(q, context.rope, context.place, cache))
+    if (has_decode_attention(q, context.rope, context.place, context.mask, cache))
       return o_proj(decode_attention(q, k, v, context.rope, context.place, context.mask, *cache));
     if (cache == nullptr && has_turned_heads(q, context.rope, q.size(-1) / heads))
       return o_proj(attend_turned(q, k, v, context));

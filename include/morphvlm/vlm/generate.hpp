@@ -63,10 +63,12 @@ Generated continue_beams(const Model& model, const Tensor& hidden, VlmCache& cac
   const Tensor itself = at::arange(batch * beams, owner.options());
   cache = cache.select(owner);
   if (mask.defined()) mask = mask.index_select(0, owner);
+  // All beams of a text share what was read before they parted.
+  const auto same = cache.text.length();
   TokenReader<Model> reader(model, cache, mask, c.max_new_tokens, reading);
   BeamChoice choice = advance(search, log_probs(last_logits(model, hidden)).index_select(0, owner));
   while (!search.done) {
-    if (!choice.rows.equal(itself)) reader.reorder(choice.rows);
+    if (!choice.rows.equal(itself)) reader.reorder(choice.rows, same);
     choice = advance(search, log_probs(reader.read(choice.tokens)));
   }
   const auto best = [&](const Tensor& t) { return t.slice(1, 0, c.num_return_sequences).flatten(0, 1); };

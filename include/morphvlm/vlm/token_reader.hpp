@@ -23,8 +23,8 @@ enum class Reading { growing, fixed, recorded };
 /// The fastest one for `tokens` tokens on a device: recording takes about as long as a few steps.
 inline Reading fastest_reading(c10::Device device, std::int64_t tokens) {
   constexpr std::int64_t kWorthRecording = 4;
-  return device.is_cuda() && kHasCudaGraphs && tokens >= kWorthRecording ? Reading::recorded
-                                                                         : Reading::growing;
+  if (device.is_cpu()) return Reading::fixed;
+  return kHasCudaGraphs && tokens >= kWorthRecording ? Reading::recorded : Reading::growing;
 }
 
 namespace detail {
@@ -78,9 +78,10 @@ class TokenReader {
     return logits_;
   }
 
-  /// Beams change places: row i goes on from what row rows[i] (int64) has read.
-  void reorder(const Tensor& rows) {
-    cache_.reorder_text(rows);
+  /// Beams change places: row i goes on from what row rows[i] (int64) has read, of which the first `same`
+  /// positions were alike.
+  void reorder(const Tensor& rows, std::int64_t same = 0) {
+    cache_.reorder_text(rows, same);
     if (reading_ != Reading::growing) keep_media_seen();
   }
 

@@ -55,9 +55,9 @@ struct VlmCache {
     return out;
   }
 
-  /// Beams of the same images change places.
-  void reorder_text(const Tensor& rows) {
-    text.reorder(rows);
+  /// Beams of the same images change places; `same` as KvCache::reorder has it.
+  void reorder_text(const Tensor& rows, std::int64_t same = 0) {
+    text.reorder(rows, same);
     if (media_seen.defined()) media_seen = media_seen.index_select(0, rows);
   }
 };
