@@ -173,7 +173,7 @@ void expect_attention(std::int64_t head_dim, std::int64_t kv_heads, std::int64_t
   const Tensor positions = at::tensor({3, 9}, at::kLong).unsqueeze(1);  // each row its own
   const RopeTable rope = rope_table(positions, head_dim, 1e4, at::kBFloat16);
   LayerCache ours{read.k.clone(), read.v.clone()};
-  const Tensor y = decode_attention(q, k, v, rope, at_place, mask, ours);
+  const Tensor y = decode_attention_on_cuda(q, k, v, rope, at_place, mask, ours);
 
   LayerCache theirs{read.k.clone(), read.v.clone()};
   theirs.append(apply_rope(split_heads(k, kv_heads), rope), split_heads(v, kv_heads), at_place);

@@ -133,11 +133,10 @@ inline const CudaKernel& decode_attention_kernel() {
 
 }  // namespace detail
 
-/// Whether decode_attention takes this: one token behind a cache of fixed length, no gradient; on CUDA
-/// BFloat16, whole heads rotated, on a CPU as has_decode_attention_on_cpu says.
-inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const Tensor& place,
-                                 const Tensor& mask, const LayerCache* cache) {
-  if (x.is_cpu()) return has_decode_attention_on_cpu(x, place, mask, cache);
+/// Whether decode_attention_on_cuda takes this: one token of BFloat16 on CUDA behind a cache of fixed length,
+/// whole heads rotated, no gradient.
+inline bool has_decode_attention_on_cuda(const Tensor& x, const RopeTable& rope, const Tensor& place,
+                                         const LayerCache* cache) {
   if (cache == nullptr || !place.defined() || !x.is_cuda() || !has_cuda_kernels() ||
       x.scalar_type() != at::kBFloat16 || x.size(1) != 1)
     return false;
@@ -148,12 +147,10 @@ inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const T
          cache->v.is_contiguous() && !at::GradMode::is_enabled();
 }
 
-/// Attention of q [batch, 1, heads * d] over the cache, which the new k, v [batch, 1, kv_heads * d] join at
-/// `place`; q and k are rotated here. `mask` is undefined or as score_bias makes it, [batch or 1, 1, 1,
-/// length]. [batch, 1, heads * d].
-inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v, const RopeTable& rope,
-                               const Tensor& place, const Tensor& mask, LayerCache& cache) {
-  if (q.is_cpu()) return decode_attention_on_cpu(q, k, v, rope, place, mask, cache);
+/// decode_attention on CUDA; q and k are rotated.
+inline Tensor decode_attention_on_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const RopeTable& rope, const Tensor& place, const Tensor& mask,
+                                       LayerCache& cache) {
   const auto batch = q.size(0), kv_heads = cache.k.size(1), length = cache.k.size(2), d = cache.k.size(3);
   const auto heads = q.size(2) / d;
   const Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(),
@@ -173,6 +170,23 @@ inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v
       static_cast<int>(!bias.defined() || bias.size(0) == 1 ? 0 : length),
       static_cast<float>(1 / std::sqrt(static_cast<double>(d))));
   return out;
+}
+
+/// Whether decode_attention takes this: one token behind a cache of fixed length, no gradient; on CUDA as
+/// has_decode_attention_on_cuda says, on a CPU as has_decode_attention_on_cpu does.
+inline bool has_decode_attention(const Tensor& x, const RopeTable& rope, const Tensor& place,
+                                 const Tensor& mask, const LayerCache* cache) {
+  return x.is_cuda() ? has_decode_attention_on_cuda(x, rope, place, cache)
+                     : has_decode_attention_on_cpu(x, place, mask, cache);
+}
+
+/// Attention of q [batch, 1, heads * d] over the cache, which the new k, v [batch, 1, kv_heads * d] join at
+/// `place`; q and k are rotated here if there is a table. `mask` is undefined or as score_bias makes it,
+/// [batch or 1, 1, 1, length], on a CPU also [batch or 1, heads, 1, length]. [batch, 1, heads * d].
+inline Tensor decode_attention(const Tensor& q, const Tensor& k, const Tensor& v, const RopeTable& rope,
+                               const Tensor& place, const Tensor& mask, LayerCache& cache) {
+  return q.is_cuda() ? decode_attention_on_cuda(q, k, v, rope, place, mask, cache)
+                     : decode_attention_on_cpu(q, k, v, rope, place, mask, cache);
 }
 
 }  // namespace morphvlm
