@@ -1,6 +1,7 @@
 // Layer 1: errors, tensors, reflection, modules as aggregates, configs.
 #pragma once
 
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/config.hpp"

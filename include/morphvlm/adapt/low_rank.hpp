@@ -4,12 +4,12 @@
 #include <ATen/ops/_unsafe_view.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <cstdint>
 
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/rng.hpp"
@@ -43,8 +43,8 @@ struct LowRank {
 
   /// The term to be added to the base's output: x [..., in] -> [..., out]. Scaled where it is narrow.
   Tensor operator()(const Tensor& x) const {
-    const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
-    return at::linear(scale == 1 ? low : low.mul(scale), lora_B.to(x.scalar_type()));
+    const Tensor low = affine(x, lora_A.to(x.scalar_type()));
+    return affine(scale == 1 ? low : low.mul(scale), lora_B.to(x.scalar_type()));
   }
 
   /// y [..., out] plus this term of x [..., in], in y's memory, which the caller must own alone.
@@ -53,7 +53,7 @@ struct LowRank {
     // One product that adds, instead of one that writes and a sum that reads it. Not as views, which autograd
     // would have to follow.
     const auto shape = y.sizes().vec();
-    const Tensor low = at::linear(x, lora_A.to(x.scalar_type()));
+    const Tensor low = affine(x, lora_A.to(x.scalar_type()));
     Tensor rows = at::_unsafe_view(y, {-1, y.size(-1)});
     rows.addmm_(at::_unsafe_view(low, {-1, low.size(-1)}), lora_B.to(x.scalar_type()).t(), 1, scale);
     return at::_unsafe_view(rows, shape);

@@ -12,14 +12,17 @@ namespace morphvlm {
 struct Init {
   TensorOptions options = at::kFloat;  ///< dtype and device; by default fp32 on the CPU
   at::Generator generator = {};        ///< undefined: the one that LibTorch draws from by default
+  /// Nothing but adapters will be trained: no other part gets masters, which would for a moment be the
+  /// largest thing in memory.
+  bool adapters_alone = false;
 
   /// Options of parameters that are trained: 16-bit bases keep fp32 masters, others their own dtype.
   TensorOptions masters() const {
     const auto dtype = c10::typeMetaToScalarType(options.dtype());
     return at::isReducedFloatingType(dtype) ? options.dtype(at::kFloat) : options;
   }
-  /// The same device and generator, but trained parameters' dtype.
-  Init trained() const { return {masters(), generator}; }
+  /// The same device and generator, but trained parameters' dtype, for parts that may be trained whole.
+  Init trained() const { return adapters_alone ? *this : Init{masters(), generator}; }
 };
 
 }  // namespace morphvlm

@@ -6,7 +6,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
 #include <array>
@@ -17,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/config.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/nn/attention.hpp"
@@ -65,7 +65,7 @@ struct VitAttention {
   /// [n, tokens, dim] -> the same
   Tensor operator()(const Tensor& x) const {
     const auto dtype = x.scalar_type();
-    const auto qkv = at::linear(x, in_proj_weight.to(dtype), in_proj_bias.to(dtype)).chunk(3, -1);
+    const auto qkv = affine(x, in_proj_weight.to(dtype), in_proj_bias.to(dtype)).chunk(3, -1);
     const auto head = [&](const Tensor& t) { return split_heads(t, heads); };
     return out_proj(join_heads(attend(head(qkv[0]), head(qkv[1]), head(qkv[2]), {})));
   }
@@ -152,7 +152,7 @@ struct ClipVitModule {
            to_string(pixels.sizes()));
     const auto dtype = pixels.scalar_type();
     const Tensor bias = conv1.bias.defined() ? conv1.bias.to(dtype) : Tensor{};
-    Tensor x = at::linear(patches(pixels), conv1.weight.to(dtype).flatten(1), bias);
+    Tensor x = affine(patches(pixels), conv1.weight.to(dtype).flatten(1), bias);
     const auto places = positional_embedding.size(0) - class_tokens();
     expect(x.size(1) == places, "ClipViT: an image of ", to_string(pixels.sizes()), " makes ", x.size(1),
            " patches, but the model has positions for ", places);

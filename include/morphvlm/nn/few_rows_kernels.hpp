@@ -119,7 +119,8 @@ template <int Lanes, int Rows, class T>
 [[gnu::always_inline]] inline void few_rows_outputs(const FewRowsWeight<T>& w, const float* x,
                                                     std::int64_t out, std::int64_t first, std::int64_t last,
                                                     float* y) {
-  constexpr int kOutputs = 4;
+  // Sixteen registers hold the sums of so many outputs, three or four numbers of x, and a weight.
+  constexpr int kOutputs = Lanes < 16 && Rows > 2 ? 2 : 4;
   auto o = first;
   for (; o + kOutputs <= last; o += kOutputs) few_rows_block<Lanes, Rows, kOutputs>(w, x, out, o, y);
   for (; o < last; ++o) few_rows_block<Lanes, Rows, 1>(w, x, out, o, y);

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/linear.h>
 
 #include <vector>
 
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/nn/few_rows_cpu.hpp"
 #include "morphvlm/nn/few_rows_cuda.hpp"
@@ -43,7 +43,7 @@ inline Tensor few_rows_swiglu(const Tensor& x, const Tensor& gate, const Tensor&
 inline Tensor product(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) {
   const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
   if (plain && takes_few_rows(x, weight)) return few_rows_products(x, {weight}, {bias}).front();
-  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+  return affine(x, weight, bias);
 }
 
 }  // namespace morphvlm

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/matmul.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
@@ -13,6 +11,7 @@
 #include <utility>
 
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
@@ -36,7 +35,7 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
     if (is_few_rows(x, packed.in))
       return few_rows_product<std::int8_t>(x, packed.codes, packed.absmax.div(127));
   }
-  return at::linear(x, F::unpack(packed, x.scalar_type()));
+  return affine(x, F::unpack(packed, x.scalar_type()));
 }
 
 // x W^T with W made when it is needed, forward and backward, and kept by neither.
@@ -50,7 +49,7 @@ struct PackedProduct : torch::autograd::Function<PackedProduct<F>> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& grads) {
     const auto& packed = held<typename F::Packed>(context);
-    return {at::matmul(grads[0], F::unpack(packed, grads[0].scalar_type())), Tensor{}};
+    return {times(grads[0], F::unpack(packed, grads[0].scalar_type())), Tensor{}};
   }
 };
 

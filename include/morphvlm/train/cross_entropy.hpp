@@ -3,14 +3,13 @@
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cstdint>
 
+#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/tensor.hpp"
 
@@ -35,14 +34,14 @@ struct FrozenHeadLoss : torch::autograd::Function<FrozenHeadLoss> {
     for (std::int64_t first = 0; first < count; first += rows) {
       const auto last = std::min(count, first + rows);
       const Tensor wanted = targets.slice(0, first, last).unsqueeze(1);
-      Tensor logits = at::linear(x.slice(0, first, last), head).to(loss_dtype(x));
+      Tensor logits = affine(x.slice(0, first, last), head).to(loss_dtype(x));
       // Softmax minus the target's one, all in the logits' own memory.
       logits.sub_(logits.amax(-1, true));
       const Tensor score = logits.gather(1, wanted);
       const Tensor normaliser = logits.exp_().sum(-1, true);
       total.add_(normaliser.log().sub_(score).sum());
       logits.div_(normaliser).scatter_add_(1, wanted, at::full(wanted.sizes(), -1, logits.options()));
-      gradient.slice(0, first, last).copy_(at::mm(logits.to(x.scalar_type()), head));
+      gradient.slice(0, first, last).copy_(times(logits.to(x.scalar_type()), head));
     }
     context->save_for_backward({gradient.div_(static_cast<double>(count))});
     return total.div_(static_cast<double>(count));

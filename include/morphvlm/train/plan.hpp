@@ -105,7 +105,11 @@ class StandFor {
 template <class Model>
 Model trainable_model(const typename Model::Config& config, const PlanSetup& setup, c10::Device device,
                       const at::Generator& generator = {}) {
-  Model model = Model::init(config, {TensorOptions(setup.dtype).device(device), generator});
+  const bool adapters_alone = !setup.parts.perceiver && !setup.parts.gated_cross_attention &&
+                              config.cross_attention.gates != GatePolicy::trainable;
+  Model model = Model::init(config, {.options = TensorOptions(setup.dtype).device(device),
+                                     .generator = generator,
+                                     .adapters_alone = adapters_alone});
   set_trainable_parts(model, setup.parts);
   keep_frozen_in(model, setup.dtype);
   model.recompute = setup.recompute;

@@ -1,0 +1,115 @@
+// Products of activations with weights, also on processors that multiply 16-bit numbers slowly. LibTorch's
+// BFloat16 products on a CPU without AVX-512 run on one thread, the backward pass a hundred times slower than
+// fp32's.
+#pragma once
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+#include "morphvlm/core/tensor.hpp"
+#include "morphvlm/core/x86_kernels.hpp"
+
+namespace morphvlm {
+
+namespace detail {
+
+// What oneDNN's kernels for BFloat16 ask for.
+inline bool has_fast_bf16_products() {
+#if MORPHVLM_HAS_X86_KERNELS
+  static const bool kHas = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                           __builtin_cpu_supports("avx512dq");
+  return kHas;
+#else
+  return true;
+#endif
+}
+
+inline bool is_slow_product(const Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !has_fast_bf16_products();
+}
+
+// f(first, last) for pieces of a weight's `rows` that stay in the cache while they are fp32.
+template <class F>
+void by_pieces(std::int64_t rows, std::int64_t width, const F& f) {
+  constexpr std::int64_t kNumbers = 1 << 20;
+  const auto step = std::max<std::int64_t>(1, kNumbers / std::max<std::int64_t>(1, width));
+  for (std::int64_t first = 0; first < rows; first += step) f(first, std::min(rows, first + step));
+}
+
+inline Tensor rows_in_fp32(const Tensor& x) { return x.reshape({-1, x.size(-1)}).to(at::kFloat); }
+
+// x W^T + b in fp32, a piece of the weight at a time, rounded once.
+inline Tensor wide_affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const Tensor rows = rows_in_fp32(x);
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  const Tensor out = at::empty(shape, x.options().requires_grad(false));
+  const Tensor out_rows = out.view({-1, weight.size(0)});
+  by_pieces(weight.size(0), weight.size(1), [&](std::int64_t first, std::int64_t last) {
+    Tensor part = at::mm(rows, weight.slice(0, first, last).to(at::kFloat).t());
+    if (bias.defined()) part.add_(bias.slice(0, first, last));
+    out_rows.slice(1, first, last).copy_(part);
+  });
+  return out;
+}
+
+// x W, likewise.
+inline Tensor wide_times(const Tensor& x, const Tensor& weight) {
+  const Tensor rows = rows_in_fp32(x);
+  Tensor out = at::zeros({rows.size(0), weight.size(1)}, rows.options());
+  by_pieces(weight.size(0), weight.size(1), [&](std::int64_t first, std::int64_t last) {
+    out.addmm_(rows.slice(1, first, last), weight.slice(0, first, last).to(at::kFloat));
+  });
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(1);
+  return out.to(x.scalar_type()).view(shape);
+}
+
+struct WideAffine : torch::autograd::Function<WideAffine> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
+    context->save_for_backward({x, weight});
+    context->saved_data["has_bias"] = bias.has_value();
+    return wide_affine(x, weight, bias.value_or(Tensor{}));
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &dy = grads[0];
+    torch::autograd::variable_list out(3);
+    if (context->needs_input_grad(0)) out[0] = wide_times(dy, weight);
+    if (context->needs_input_grad(1))
+      out[1] = at::mm(rows_in_fp32(dy).t(), rows_in_fp32(x)).to(weight.scalar_type());
+    if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2))
+      out[2] = rows_in_fp32(dy).sum(0).to(dy.scalar_type());
+    return out;
+  }
+};
+
+}  // namespace detail
+
+/// x W^T + b for x [..., in], weight [out, in] and bias [out] (or undefined) of one dtype: [..., out].
+/// PyTorch equivalent: `nn.functional.linear`.
+inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) {
+  if (detail::is_slow_product(x)) {
+    return detail::WideAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
+  }
+  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+}
+
+/// x W for x [..., n] and weight [n, m] of one dtype: [..., m]. No gradient on processors that multiply
+/// 16-bit numbers slowly.
+inline Tensor times(const Tensor& x, const Tensor& weight) {
+  return detail::is_slow_product(x) ? detail::wide_times(x, weight) : at::matmul(x, weight);
+}
+
+}  // namespace morphvlm
