@@ -185,6 +185,28 @@ TEST_F(TrainProgram, SeveralProcessesTrainAsOneDoes) {
               HasSubstr("3 processes share the batches of a step, of which there are 1"));
 }
 
+TEST_F(TrainProgram, SlurmStartsSeveralProcesses) {
+#ifndef USE_C10D_GLOO
+  GTEST_SKIP() << "compiled without Gloo's headers";
+#endif
+  const auto shell = [&](const std::string& line, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"-c", line};
+    words.insert(words.end(), more.begin(), more.end());
+    return wait_for(start("/bin/sh", words));
+  };
+  if (shell("command -v srun && timeout 20 srun -n 2 --overcommit true") != 0)
+    GTEST_SKIP() << "no Slurm is up here (" << testing::contents(said) << ')';
+  const std::vector<std::string> window{"--train.accumulate", "2", "--train.steps", "6"};
+  ASSERT_EQ(train("one", window), 0) << testing::contents(said);
+  auto words = arguments("two", window);
+  words.insert(words.begin(), MORPHVLM_TRAIN);
+  ASSERT_EQ(shell("MASTER_PORT=29483 exec srun -n 2 --overcommit \"$0\" \"$@\"", words), 0)
+      << testing::contents(said);
+  const auto ours = losses("two"), theirs = losses("one");
+  ASSERT_EQ(ours.size(), 6u);
+  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs.at(i), 1e-5 * theirs[i]);
+}
+
 TEST_F(TrainProgram, GoesOnWithTheSameDataOnly) {
   ASSERT_EQ(train("run"), 0) << testing::contents(said);
   EXPECT_EQ(train("run", {"--resume", "--batch", "3"}), 1);

@@ -13,6 +13,7 @@
 #include "morphvlm/data.hpp"
 #include "morphvlm/io.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/train/run_state.hpp"
 #include "morphvlm/vlm.hpp"
 #include "tests/fuzz/reader.hpp"
 #include "tests/support/tiny_vlm.hpp"
@@ -163,6 +164,19 @@ void read_run_marker(const Input& in) {
   read_checkpoint();
 }
 
+// The tensors of a checkpoint, put back into the run that they claim to be of.
+void read_run_tensors(const Input& in) {
+  static const Json config{{"steps", 3}};
+  auto part = Linear<>::init(2, 3, true, {at::kFloat, make_generator(1)});
+  set_trainable(part, "*", true);
+  RunState run{.optimizer = AdamW::over(part, {}), .generators = {make_generator(2)}};
+  const RunCheckpoint checkpoint{
+      .step = 1,
+      .state = {{"config", config}, {"moved", 1}, {"skipped", 0}, {"silent", Json::array()}},
+      .tensors = load_safetensors(in.path)};
+  restore(run, checkpoint, config, "run");
+}
+
 // --- tokenizers ----------------------------------------------------------------------------------------
 
 constexpr const char *kGpt2 = "GPT2Tokenizer", *kBioGpt = "BioGptTokenizer";
@@ -215,6 +229,13 @@ void read_easy_questions(const Input& in) {
   read_easy_vqa(folder, Split::test);
 }
 
+void read_easy_answers(const Input& in) {
+  put(scratch() / "answers.txt", in.text);
+  put(scratch() / "test/questions.json", R"([["is it red?", "yes", 0], ["which one?", "red", 1]])");
+  for (const char* name : {"0.png", "1.png"}) put(scratch() / "test/images" / name, "");
+  read_easy_vqa(scratch(), Split::test);
+}
+
 void read_instruction_lines(const Input& in) {
   const Path file = scratch() / "lines.jsonl";
   put(file, in.text);
@@ -231,6 +252,7 @@ constexpr std::array kReaders{
     Reader{"adapter_config", read_adapter_folder},
     Reader{"run_state", read_run_state},
     Reader{"run_marker", read_run_marker},
+    Reader{"run_tensors", read_run_tensors},
     Reader{"tokenizer_config",
            [](const Input& in) { read_tokenizer_file("tokenizer_config.json", in.text); }},
     Reader{"special_tokens_map",
@@ -242,6 +264,7 @@ constexpr std::array kReaders{
            [](const Input& in) { read_pixel_steps("preprocessor_config.json", in.text); }},
     Reader{"open_clip_pixels", [](const Input& in) { read_pixel_steps("open_clip_config.json", in.text); }},
     Reader{"easy_vqa", read_easy_questions},
+    Reader{"easy_vqa_answers", read_easy_answers},
     Reader{"instruction_lines", read_instruction_lines},
 };
 

@@ -69,8 +69,11 @@ inline std::vector<TrainStep> history_of(const Tensor& t) {
   std::vector<TrainStep> history;
   const Tensor rows = t.contiguous();
   const auto* row = rows.const_data_ptr<double>();
-  for (std::int64_t i = 0; i < t.size(0); ++i, row += kHistoryColumns)
-    history.push_back({static_cast<std::int64_t>(row[0]), row[1], row[2], row[3], row[4], row[5] != 0});
+  for (std::int64_t i = 0; i < t.size(0); ++i, row += kHistoryColumns) {
+    // Steps are counted from 0, so nothing has to be made of another number.
+    expect(row[0] == static_cast<double>(i), "history: row ", i, ": expected step ", i, ", found ", row[0]);
+    history.push_back({i, row[1], row[2], row[3], row[4], row[5] != 0});
+  }
   return history;
 }
 
@@ -88,6 +91,15 @@ void visit_optimizer(AdamW& optimizer, F&& f) {
 }
 
 inline std::string generator_key(std::size_t i) { return "generator." + std::to_string(i); }
+
+inline void set_generator(at::Generator& generator, const Tensor& state, const std::string& where) {
+  try {
+    generator.set_state(state);
+  } catch (const c10::Error&) {
+    fail(where, ": expected a state of ", describe(generator.get_state()), ", found ", describe(state),
+         " that is none");
+  }
+}
 
 }  // namespace detail
 
@@ -128,7 +140,8 @@ inline void restore(RunState& s, const RunCheckpoint& c, const Json& config, con
   });
   s.history = detail::history_of(take("history"));
   for (std::size_t i = 0; i < s.generators.size(); ++i)
-    s.generators[i].set_state(take(detail::generator_key(i)));
+    detail::set_generator(s.generators[i], take(detail::generator_key(i)),
+                          where + ": " + detail::generator_key(i));
   expect(tensors.empty(), where, ": the checkpoint has ", tensors.empty() ? "" : tensors.begin()->first,
          ", which this run does not train");
   s.moved = json_get<std::int64_t>(c.state, "moved", where);
