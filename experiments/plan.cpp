@@ -25,6 +25,7 @@ struct Arguments {
   std::string reserve = "600MiB";
   double throughput = 0;
   std::int64_t recompute = 0;
+  bool recompute_feed_forward = false;
   bool packed = false;
   bool cached_latents = false;
   bool plain_loss = false;
@@ -36,7 +37,9 @@ constexpr const char* kUsage =
     "1]\n"
     "            [--seq 512] [--images 1] [--supervised 8] [--dtype bf16|fp32] [--device cuda|cpu] [--memory "
     "12GB]\n"
-    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] [--packed=true]\n"
+    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] "
+    "[--recompute_feed_forward=true]\n"
+    "            [--packed=true]\n"
     "            [--cached_latents=true] [--plain_loss=true] [--json=true]\n"
     "models:   ";
 
@@ -45,7 +48,9 @@ PlanSetup setup_of(const Arguments& a) {
   expect(a.device == "cuda" || a.device == "cpu", "--device: expected cuda or cpu, found ", a.device);
   return {.dtype = a.dtype == "bf16" ? at::kBFloat16 : at::kFloat,
           .device = a.device == "cuda" ? c10::kCUDA : c10::kCPU,
-          .recompute = {.every = a.recompute > 0 ? 1 : 0, .layers = a.recompute},
+          .recompute = {.every = a.recompute > 0 ? 1 : 0,
+                        .layers = a.recompute,
+                        .feed_forward = a.recompute_feed_forward},
           .loss = a.plain_loss ? LossPath::plain : LossPath::fused};
 }
 

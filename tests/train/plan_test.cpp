@@ -86,6 +86,11 @@ TEST(Plan, MultimodalGptsPlacement) { expect_planned<LoRA<Attn, CrossMlp>>({}, k
 TEST(Plan, AllFeedForward) { expect_planned<LoRA<Attn, FeedForward>>({}, kWork); }
 TEST(Plan, Bf16) { expect_planned<LoRA<Attn>>({.dtype = at::kBFloat16}, kWork); }
 TEST(Plan, Recomputed) { expect_planned<LoRA<Attn>>({.recompute = {.every = 1}}, kWork); }
+TEST(Plan, FeedForwardsRecomputed) {
+  expect_planned<LoRA<Attn>>({.recompute = {.feed_forward = true}}, kWork);
+  expect_planned<LoRA<Attn, FeedForward>>({.dtype = at::kBFloat16, .recompute = {.feed_forward = true}},
+                                          kWork);
+}
 TEST(Plan, RecomputedInPartAndBf16) {
   expect_planned<LoRA<Attn>>({.dtype = at::kBFloat16, .recompute = {.every = 2, .layers = 2}}, kWork);
 }

@@ -10,55 +10,17 @@
 #include <vector>
 
 #include "tests/support/message.hpp"
-#include "tests/support/tiny_vlm.hpp"
+#include "tests/support/tiny_languages.hpp"
 
 namespace morphvlm::token_reader_test {
 namespace {
 
 using testing::message_of;
-using testing::TinyVlm;
 
 template <LanguageModel L>
-using Tiny = VLM<ClipViT, Perceiver, L>;
-
-template <LanguageModel L>
-typename L::Config tiny_language();
-template <>
-LlamaConfig tiny_language<OpenLLaMA>() {
-  return testing::tiny_config<TinyVlm<NoAdapter>>().language;
-}
-template <>
-MptConfig tiny_language<MPT>() {
-  return {.vocab_size = testing::kTinyVocabulary, .d_model = 32, .n_layers = 4, .n_heads = 4};
-}
-template <>
-GptNeoXConfig tiny_language<GPTNeoX>() {
-  return {.vocab_size = testing::kTinyVocabulary,
-          .hidden_size = 32,
-          .num_hidden_layers = 4,
-          .num_attention_heads = 4,
-          .intermediate_size = 44};
-}
-template <>
-BioGptConfig tiny_language<BioGPT>() {
-  return {.vocab_size = testing::kTinyVocabulary,
-          .hidden_size = 32,
-          .num_hidden_layers = 4,
-          .num_attention_heads = 4,
-          .intermediate_size = 44,
-          .max_position_embeddings = 64};
-}
-
-template <LanguageModel L>
-Tiny<L> tiny(at::ScalarType dtype) {
-  const auto like = testing::tiny_config<TinyVlm<NoAdapter>>();
-  typename Tiny<L>::Config c{.vision = like.vision,
-                             .perceiver = like.perceiver,
-                             .language = tiny_language<L>(),
-                             .cross_attention = like.cross_attention,
-                             .media_token_id = like.media_token_id,
-                             .eoc_token_id = like.eoc_token_id};
-  auto model = Tiny<L>::init(c, {at::kFloat, make_generator(4)});
+VLM<ClipViT, Perceiver, L> tiny(at::ScalarType dtype) {
+  using Model = VLM<ClipViT, Perceiver, L>;
+  auto model = Model::init(testing::tiny_config_with<Model>(), {at::kFloat, make_generator(4)});
   freeze(model);
   convert(model, TensorOptions(dtype));
   return model;
@@ -79,7 +41,7 @@ Tensor read_with(Reading reading, bool with_mask, at::ScalarType dtype = at::kFl
   const Tensor latents = model.resample(model.encode_vision(testing::tiny_pixels(3, 2, 2).to(dtype)));
   VlmCache cache;
   model.hidden({.ids = ids, .attention_mask = mask}, latents, &cache);
-  TokenReader<Tiny<L>> reader(model, cache, mask, 5, reading);
+  TokenReader<VLM<ClipViT, Perceiver, L>> reader(model, cache, mask, 5, reading);
   std::vector<Tensor> logits;
   for (const std::int64_t token : {4, 11, static_cast<int>(testing::kTinyMedia), 13}) {
     logits.push_back(

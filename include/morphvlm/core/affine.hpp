@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
@@ -33,8 +34,9 @@ inline bool has_fast_bf16_products() {
 #endif
 }
 
+// A plan counts the memory of the pieces as this machine would have them.
 inline bool is_slow_product(const Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !has_fast_bf16_products();
+  return x.scalar_type() == at::kBFloat16 && computes_like(x, c10::kCPU) && !has_fast_bf16_products();
 }
 
 // f(first, last) for pieces of a weight's `rows` that stay in the cache while they are fp32.
@@ -77,7 +79,9 @@ inline Tensor wide_times(const Tensor& x, const Tensor& weight) {
 struct WideAffine : torch::autograd::Function<WideAffine> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
-    context->save_for_backward({x, weight});
+    // Each is for the other's gradient.
+    context->save_for_backward(
+        {weight.requires_grad() ? x : Tensor{}, x.requires_grad() ? weight : Tensor{}});
     context->saved_data["has_bias"] = bias.has_value();
     return wide_affine(x, weight, bias.value_or(Tensor{}));
   }
@@ -88,7 +92,7 @@ struct WideAffine : torch::autograd::Function<WideAffine> {
     torch::autograd::variable_list out(3);
     if (context->needs_input_grad(0)) out[0] = wide_times(dy, weight);
     if (context->needs_input_grad(1))
-      out[1] = at::mm(rows_in_fp32(dy).t(), rows_in_fp32(x)).to(weight.scalar_type());
+      out[1] = at::mm(rows_in_fp32(dy).t(), rows_in_fp32(x)).to(x.scalar_type());
     if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2))
       out[2] = rows_in_fp32(dy).sum(0).to(dy.scalar_type());
     return out;

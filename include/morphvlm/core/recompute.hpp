@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "morphvlm/core/autograd_context.hpp"
+#include "morphvlm/core/module.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {
@@ -48,9 +49,9 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 }  // namespace detail
 
 /// segment(inputs), of which only the inputs are kept: the backward pass runs the segment once more.
-/// Gradients of parameters inside are accumulated as they always are; results and gradients are the same to
-/// the last bit. All activations that need a gradient must come through `inputs`. PyTorch equivalent:
-/// `torch.utils.checkpoint`, for segments without randomness.
+/// Gradients of parameters inside are accumulated as they always are; results are the same to the last bit,
+/// gradients but for the rounding of sums. All activations that need a gradient must come through `inputs`.
+/// PyTorch equivalent: `torch.utils.checkpoint`, for segments without randomness.
 inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
   if (!at::GradMode::is_enabled()) return segment(inputs);
   // Without an input that needs a gradient there would be no backward pass to the parameters inside.
@@ -58,6 +59,14 @@ inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
   if (std::ranges::none_of(inputs, needs_grad))
     inputs.front() = inputs.front().detach().set_requires_grad(true);
   return detail::Recomputed::apply(segment, at::TensorList(inputs));
+}
+
+/// f(x) for a function of `parts` of a module, recomputed if `is_wanted` and something in it needs a
+/// gradient.
+template <class F, class... Parts>
+Tensor recomputed_if(bool is_wanted, const Tensor& x, const F& f, const Parts&... parts) {
+  if (!is_wanted || !(x.requires_grad() || ((trainable_count(parts) > 0) || ...))) return f(x);
+  return recomputed([f](const std::vector<Tensor>& in) { return f(in.front()); }, {x});
 }
 
 }  // namespace morphvlm

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/recompute.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"
@@ -65,7 +66,8 @@ struct BioGptLayer {
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
     const Tensor y = x.add(self_attn(self_attn_layer_norm(x), context, cache));
-    return y.add(fc2(at::gelu(fc1(final_layer_norm(y)))));
+    const auto feed_forward = [this](const Tensor& h) { return fc2(at::gelu(fc1(final_layer_norm(h)))); };
+    return y.add(recomputed_if(context.recompute_feed_forward, y, feed_forward, final_layer_norm, fc1, fc2));
   }
 
   /// Random parameters of these sizes.

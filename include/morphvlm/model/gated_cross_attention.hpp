@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "morphvlm/core/config.hpp"
+#include "morphvlm/core/recompute.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"
 
@@ -61,8 +62,9 @@ struct GatedCrossAttention {
   NormedFeedForward<On<P, CrossMlp>> ff = {};  ///< of the text (ff)
   Tensor ff_gate = {};                         ///< [1]
 
-  /// x [batch, time, dim] -> the same
-  Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask) const {
+  /// x [batch, time, dim] -> the same. `recompute`: the backward pass keeps the feed-forward's input alone.
+  Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask,
+                    bool recompute = false) const {
     if constexpr (detail::PlainProjection<typename MaskedCrossAttention<P>::Proj>) {
       if (detail::is_gated_step(x, attn.norm, attn.to_q, attn.to_out, attn_gate)) {
         const Tensor q =
@@ -70,11 +72,11 @@ struct GatedCrossAttention {
         return feed_forward(detail::add_gated(x, attn.to_out, attn.attended(q, media, mask), attn_gate));
       }
     }
-    return feed_forward(x.add(attn(x, media, mask).mul(detail::gate(attn_gate, x))));
+    return feed_forward(x.add(attn(x, media, mask).mul(detail::gate(attn_gate, x))), recompute);
   }
 
   /// The block for tokens that have no media: only the feed-forward acts.
-  Tensor feed_forward(const Tensor& x) const {
+  Tensor feed_forward(const Tensor& x, bool recompute = false) const {
     if constexpr (detail::PlainProjection<decltype(ff.fc_in)>) {
       if (detail::is_gated_step(x, ff.norm, ff.fc_in, ff.fc_out, ff_gate)) {
         FewRowsSteps steps = normed_by(ff.norm);
@@ -83,7 +85,8 @@ struct GatedCrossAttention {
         return detail::add_gated(x, ff.fc_out, hidden, ff_gate);
       }
     }
-    return x.add(ff(x).mul(detail::gate(ff_gate, x)));
+    const auto inner = [this](const Tensor& h) { return ff(h); };
+    return x.add(recomputed_if(recompute, x, inner, ff).mul(detail::gate(ff_gate, x)));
   }
 
   /// Random parameters for text of width `dim` and media of width `media_dim`; gates as the policy says.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/recompute.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "morphvlm/nn/embedding.hpp"
@@ -80,7 +81,9 @@ struct GptNeoXLayer {
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
     const Tensor y = x.add(attention(input_layernorm(x), context, cache));
-    return y.add(mlp(post_attention_layernorm(parallel ? x : y)));
+    const auto feed_forward = [this](const Tensor& h) { return mlp(post_attention_layernorm(h)); };
+    return y.add(recomputed_if(context.recompute_feed_forward, parallel ? x : y, feed_forward,
+                               post_attention_layernorm, mlp));
   }
 
   /// Random parameters of these sizes.

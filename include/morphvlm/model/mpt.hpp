@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/recompute.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/alibi.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
@@ -97,7 +98,8 @@ struct MptBlock {
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
     const Tensor y = x.add(attn(ln_1(x), context, cache));
-    return y.add(mlp(ln_2(y)));
+    const auto feed_forward = [this](const Tensor& h) { return mlp(ln_2(h)); };
+    return y.add(recomputed_if(context.recompute_feed_forward, y, feed_forward, ln_2, mlp));
   }
 
   /// Random parameters of these sizes.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/recompute.hpp"
 #include "morphvlm/model/llama_decode.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
@@ -58,7 +59,9 @@ struct LlamaLayer {
         return detail::decode_layer(*this, x, context, *cache);
     }
     const Tensor y = x.add(self_attn(input_layernorm(x), context, cache));
-    return y.add(mlp(post_attention_layernorm(y)));
+    const auto feed_forward = [this](const Tensor& h) { return mlp(post_attention_layernorm(h)); };
+    return y.add(
+        recomputed_if(context.recompute_feed_forward, y, feed_forward, post_attention_layernorm, mlp));
   }
 
   /// Random parameters of these sizes.

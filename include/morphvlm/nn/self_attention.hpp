@@ -32,6 +32,7 @@ struct DecoderContext {
   Tensor positions = {};   ///< int64 [batch or 1, time], see token_positions
   bool is_causal = false;  ///< stands for a mask by which each token attends to those up to itself
   Tensor place = {};       ///< as KvCache's
+  bool recompute_feed_forward = false;  ///< layers keep the input of their feed-forward alone, see Recompute
 };
 
 /// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers

@@ -30,7 +30,8 @@ namespace detail {
 // With as few layers recomputed as fit the budget; all of them if none is enough.
 inline Fit least_recomputed(const PlanOf& plan_of, Fit fit, std::int64_t layers, std::int64_t budget) {
   const auto with = [&](std::int64_t n) {
-    fit.setup.recompute = {.every = n > 0 ? 1 : 0, .layers = n};
+    fit.setup.recompute.every = n > 0 ? 1 : 0;
+    fit.setup.recompute.layers = n;
     fit.plan = plan_of(fit.setup, fit.work);
     return fit.plan.peak_bytes <= budget;
   };
@@ -52,17 +53,32 @@ inline std::string describe_change(const Fit& fit, const PlanSetup& asked) {
   if (fit.accumulate > 1)
     add("batches of " + std::to_string(fit.work.batch) + ", " + std::to_string(fit.accumulate) +
         " to a step");
-  if (fit.setup.recompute.every > 0)
-    add("activations of " + std::to_string(fit.setup.recompute.layers) + " layers recomputed");
+  const auto& again = fit.setup.recompute;
+  const auto whole = "activations of " + std::to_string(again.layers) + " layers";
+  if (again.feed_forward)
+    add((again.every > 0 ? whole + " and" : std::string("activations")) + " of feed-forwards recomputed");
+  else if (again.every > 0)
+    add(whole + " recomputed");
   return text;
+}
+
+// The cheaper of recomputing layers whole, and all feed-forwards with as few whole layers as it then takes.
+inline Fit least_again(const PlanOf& plan_of, const Fit& fit, std::int64_t layers, std::int64_t budget) {
+  const Fit whole = least_recomputed(plan_of, fit, layers, budget);
+  if (whole.setup.recompute.every == 0 || fit.setup.recompute.feed_forward) return whole;
+  Fit in_parts = fit;
+  in_parts.setup.recompute.feed_forward = true;
+  in_parts = least_recomputed(plan_of, in_parts, layers, budget);
+  if (in_parts.plan.peak_bytes > budget) return whole;
+  return whole.plan.peak_bytes > budget || in_parts.plan.flops() < whole.plan.flops() ? in_parts : whole;
 }
 
 }  // namespace detail
 
 /// Ways to train the asked-for rows in `budget` bytes, by their operations a row and then by how little they
-/// change: smaller batches accumulated, activations recomputed in as many of the `layers` as it takes, 16-bit
-/// frozen weights. The first is the asked-for step itself where it fits. Empty where nothing of this is
-/// enough.
+/// change: smaller batches accumulated, activations recomputed in as many of the `layers` as it takes or in
+/// all feed-forwards, 16-bit frozen weights. The first is the asked-for step itself where it fits. Empty
+/// where nothing of this is enough.
 inline std::vector<Fit> ways_to_fit(const PlanOf& plan_of, const PlanSetup& asked, const PlanWork& work,
                                     std::int64_t layers, std::int64_t budget) {
   const Plan as_asked = plan_of(asked, work);
@@ -77,12 +93,13 @@ inline std::vector<Fit> ways_to_fit(const PlanOf& plan_of, const PlanSetup& aske
       Fit fit{.setup = asked, .work = work, .accumulate = work.batch / batch};
       fit.setup.dtype = dtype;
       fit.work.batch = batch;
-      fit = detail::least_recomputed(plan_of, fit, layers, budget);
+      fit = detail::least_again(plan_of, fit, layers, budget);
       if (fit.plan.peak_bytes > budget) continue;
       fit.change = detail::describe_change(fit, asked);
       fit.cost = fit.plan.flops() / static_cast<double>(batch) / row;
       out.push_back(fit);
-      if (fit.setup.recompute.every == 0) break;  // still smaller batches cannot be cheaper
+      if (fit.setup.recompute.every == 0 && fit.setup.recompute.feed_forward == asked.recompute.feed_forward)
+        break;  // still smaller batches cannot be cheaper
     }
   }
   std::ranges::stable_sort(out, {}, &Fit::cost);

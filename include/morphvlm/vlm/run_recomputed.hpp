@@ -15,11 +15,15 @@
 
 namespace morphvlm {
 
-/// Which decoder layers keep only their input for the backward pass and run again in it: `every` of them at a
-/// time, `layers` of them in all, counted from the first that is trained or passes a gradient on.
+/// What runs again in the backward pass, which then keeps only its input. Whole decoder layers: `every` of
+/// them at a time, `layers` of them in all, counted from the first that is trained or passes a gradient on.
+/// Or, selectively (as Korthikanti et al. 2022 do with attention), the feed-forward of each layer and gated
+/// block, whose activations are the widest: what attention keeps stays, and only two thirds of a layer run
+/// twice. Both together shorten the second run's own memory.
 struct Recompute {
-  std::int64_t every = 0;    ///< layers to a segment; 0: none is recomputed
-  std::int64_t layers = -1;  ///< how many; negative: all
+  std::int64_t every = 0;     ///< whole layers to a segment; 0: none is recomputed
+  std::int64_t layers = -1;   ///< how many; negative: all
+  bool feed_forward = false;  ///< the feed-forwards, of all layers
 };
 
 /// Decoder layers [first, last).

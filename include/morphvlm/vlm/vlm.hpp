@@ -125,7 +125,8 @@ struct VLM {
   Tensor hidden(const TextInput& text, const Tensor& latents, VlmCache* cache = nullptr) const {
     KvCache* text_cache = cache ? &cache->text : nullptr;
     const bool skip = text.entry.defined();
-    const DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, text_cache);
+    DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, text_cache);
+    context.recompute_feed_forward = recompute.feed_forward;
     const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids, context);
     VlmCache local;
     VlmCache& state = cache ? *cache : local;
@@ -151,8 +152,8 @@ struct VLM {
                const MediaMask& mask, bool without) const {
     if (without || (layer + 1) % config.cross_attention.every != 0) return x;
     const auto block = static_cast<std::size_t>((layer + 1) / config.cross_attention.every - 1);
-    if (media.empty()) return gated_cross_attn[block].feed_forward(x);
-    return gated_cross_attn[block](x, media[block], mask);
+    if (media.empty()) return gated_cross_attn[block].feed_forward(x, recompute.feed_forward);
+    return gated_cross_attn[block](x, media[block], mask, recompute.feed_forward);
   }
 
   /// The last layer's output [..., dim] -> next-token logits [..., vocabulary], or [..., n] for the n tokens
