@@ -152,6 +152,7 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   same.resume = false;
   same.processes = 1;
   same.shard_base = false;
+  same.recompute = {};
   same.device = "cpu";
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) {

@@ -207,6 +207,20 @@ TEST_F(TrainProgram, SlurmStartsSeveralProcesses) {
   for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs.at(i), 1e-5 * theirs[i]);
 }
 
+// What ran out of memory may go on with less of it.
+TEST_F(TrainProgram, GoesOnWithOtherActivationsRecomputed) {
+  ASSERT_EQ(train("whole"), 0) << testing::contents(said);
+  ASSERT_EQ(train("run"), 0) << testing::contents(said);
+  for (const auto* name : {"step-00000024", "step-00000020"})
+    fs::remove_all(scratch / "run/checkpoints" / name);
+  fs::remove_all(scratch / "run/adapter");
+  ASSERT_EQ(train("run", {"--resume", "--recompute.every", "1", "--recompute.feed_forward=true"}), 0)
+      << testing::contents(said);
+  const auto ours = losses("run"), theirs = losses("whole");
+  ASSERT_EQ(ours.size(), theirs.size());
+  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs[i], 1e-4 * theirs[i]);
+}
+
 TEST_F(TrainProgram, GoesOnWithTheSameDataOnly) {
   ASSERT_EQ(train("run"), 0) << testing::contents(said);
   EXPECT_EQ(train("run", {"--resume", "--batch", "3"}), 1);
