@@ -3,6 +3,8 @@
 // where a CUDA device is.
 #include <benchmark/benchmark.h>
 
+#include <optional>
+
 #include "benchmarks/machine_context.hpp"
 #include "benchmarks/step.hpp"
 
@@ -36,6 +38,11 @@ void measure(const typename Model::Config& config, const PlanSetup& setup, const
              benchmark::State& state, const Plan& p) {
   MemoryMeter meter(setup.device);
   auto training = Training<Model>::make(config, setup, work);
+  std::optional<WeightStream> stream;
+  if (p.host_bytes > 0) {
+    stream.emplace();
+    for (int i = 0; i < 2; ++i) training.step();  // which weights are on their way when is settled then
+  }
   meter.restart_peak();
   training.step();
   const auto peak = static_cast<double>(meter.use().peak);
@@ -67,7 +74,7 @@ void add(const std::string& name, const typename L::Config& language, const Plan
 }
 
 template <AdapterPolicy P>
-void placement(const std::string& name) {
+void on_a_cpu(const std::string& name) {
   const PlanSetup fp32{.dtype = at::kFloat}, bf16{.dtype = at::kBFloat16};
   PlanSetup lean = bf16;
   lean.recompute.every = 1;
@@ -75,8 +82,11 @@ void placement(const std::string& name) {
   add<OpenLLaMA, P>("smollm2/bf16/" + name, presets::smollm2_135m, bf16, kSmall, true);
   add<OpenLLaMA, P>("smollm2/bf16/recomputed/" + name, presets::smollm2_135m, lean, kSmall, true);
   add<OpenLLaMA, P>("full/open_llama_3b/bf16/" + name, presets::open_llama_3b, bf16, kLarge, true);
-  PlanSetup cuda = bf16;
-  cuda.device = c10::kCUDA;
+}
+
+template <AdapterPolicy P>
+void on_a_card(const std::string& name) {
+  const PlanSetup cuda{.dtype = at::kBFloat16, .device = c10::kCUDA};
   add<OpenLLaMA, P>("plan/open_llama_3b/bf16/cuda/512_tokens/" + name, presets::open_llama_3b, cuda,
                     kPubmedqa, false);
   if (!has_cuda()) return;
@@ -96,6 +106,12 @@ void placement(const std::string& name) {
                     true);
 }
 
+template <AdapterPolicy P>
+void placement(const std::string& name) {
+  on_a_cpu<P>(name);
+  on_a_card<P>(name);
+}
+
 [[maybe_unused]] const bool kRegistered = [] {
   add_machine_context();
   placement<LoRA<SelfAttn>>("LoRA<SelfAttn>");
@@ -104,6 +120,8 @@ void placement(const std::string& name) {
   placement<LoRA<Attn, CrossMlp>>("LoRA<Attn, CrossMlp>");
   placement<LoRA<Attn, FeedForward>>("LoRA<Attn, FeedForward>");
   placement<Quantized<NF4, LoRA<Attn>>>("Quantized<NF4, LoRA<Attn>>");
+  on_a_card<Streamed<LoRA<Attn>>>("Streamed<LoRA<Attn>>");
+  on_a_card<Streamed<LoRA<Attn>, NF4>>("Streamed<LoRA<Attn>, NF4>");
   return true;
 }();
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +38,8 @@ void train_steps(const typename Model::Config& config, const PlanSetup& setup, c
   auto generator = make_generator(1, device);
   Model model = trainable_model<Model>(config, setup, device, generator);
   AdamW optimizer = AdamW::over(model, {});
+  std::optional<WeightStream> stream;
+  if (host_bytes(model) > 0) stream.emplace();
   memory.restart_peak();
   const auto ids_there = at::TensorOptions(at::kLong).device(device);
   const auto side = config.vision.image_size;

@@ -13,6 +13,7 @@ struct Arguments {
   std::string model = "open_llama_3b";
   std::string adapter = "LoRA<Attn>";
   std::string base = "plain";
+  bool stream_base = false;
   std::int64_t rank = 16;
   std::int64_t every = 4;
   std::int64_t batch = 1;
@@ -33,9 +34,9 @@ struct Arguments {
 };
 
 constexpr const char* kUsage =
-    "usage: plan [--model NAME] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--rank 16] [--every 4] [--batch "
-    "1]\n"
-    "            [--seq 512] [--images 1] [--supervised 8] [--dtype bf16|fp32] [--device cuda|cpu] [--memory "
+    "usage: plan [--model NAME] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--stream_base=true]\n"
+    "            [--rank 16] [--every 4] [--batch 1] [--seq 512] [--images 1] [--supervised 8] [--dtype "
+    "bf16|fp32] [--device cuda|cpu] [--memory "
     "12GB]\n"
     "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] "
     "[--recompute_feed_forward=true]\n"
@@ -65,17 +66,26 @@ void print_fit(const Arguments& a, const experiments::PlannedModel& asked,
   std::cout << "\nin " << format_bytes(total) << ", of which " << format_bytes(reserve)
             << " are left to the process and its libraries: "
             << experiments::fit_text(ways_of(model), plan, total - reserve);
-  const bool fits = plan.peak_bytes <= total - reserve;
-  if (fits || asked.base != "plain" || asked.adapter != experiments::planned_adapters().front()) return;
-  auto packed = asked;
-  packed.base = "nf4";
-  const auto ways = ways_of(experiments::plannable(packed));
-  std::cout << "with --base nf4:\n" << (ways.empty() ? "  not either\n" : experiments::ways_text(ways));
+  if (plan.peak_bytes <= total - reserve || asked.adapter != experiments::planned_adapters().front()) return;
+  const auto try_with = [&](const std::string& flags, const std::string& base, bool stream_base) {
+    auto other = asked;
+    other.base = base;
+    other.stream_base = stream_base;
+    const auto ways = ways_of(experiments::plannable(other));
+    std::cout << "with " << flags << ":\n"
+              << (ways.empty() ? "  not either\n" : experiments::ways_text(ways));
+  };
+  if (asked.base == "plain") try_with("--base nf4", "nf4", asked.stream_base);
+  if (!asked.stream_base && a.device == "cuda") try_with("--stream_base=true", asked.base, true);
 }
 
 void print(const Arguments& a) {
-  const experiments::PlannedModel asked{
-      .model = a.model, .adapter = a.adapter, .base = a.base, .every = a.every, .lora = {.rank = a.rank}};
+  const experiments::PlannedModel asked{.model = a.model,
+                                        .adapter = a.adapter,
+                                        .base = a.base,
+                                        .stream_base = a.stream_base,
+                                        .every = a.every,
+                                        .lora = {.rank = a.rank}};
   const auto model = experiments::plannable(asked);
   const PlanSetup setup = setup_of(a);
   const PlanWork work{.batch = a.batch,

@@ -11,13 +11,18 @@ namespace morphvlm::experiments {
 
 namespace {
 
+std::string policy_name(const PlannedModel& asked) {
+  const bool packed = asked.base == "nf4";
+  if (asked.stream_base) return "Streamed<" + asked.adapter + (packed ? ", NF4>" : ">");
+  return packed ? "Quantized<NF4, " + asked.adapter + ">" : asked.adapter;
+}
+
 template <LanguageModel L, AdapterPolicy P>
 Plannable bind(const typename L::Config& language, const PlannedModel& asked, const std::string& type) {
   using Model = VLM<ClipViT, Perceiver, L, P>;
   auto config = presets::flamingo<Model>(language, asked.every);
   config.adapter = asked.lora;
-  const std::string policy = asked.base == "nf4" ? "Quantized<NF4, " + asked.adapter + ">" : asked.adapter;
-  return {.type = "VLM<ClipViT, Perceiver, " + type + ", " + policy + ">",
+  return {.type = "VLM<ClipViT, Perceiver, " + type + ", " + policy_name(asked) + ">",
           .layers = L::layer_count(language),
           .plan = [config](const PlanSetup& setup, const PlanWork& work) {
             return plan<Model>(config, setup, work);
@@ -33,6 +38,9 @@ using Everywhere = LoRA<Attn, FeedForward>;
 template <LanguageModel L>
 Plannable with_policy(const typename L::Config& language, const PlannedModel& asked,
                       const std::string& type) {
+  if (asked.stream_base && asked.base == "nf4")
+    return bind<L, Streamed<Attention, NF4>>(language, asked, type);
+  if (asked.stream_base) return bind<L, Streamed<Attention>>(language, asked, type);
   if (asked.base == "nf4") return bind<L, FourBit>(language, asked, type);
   if (asked.adapter == "LoRA<Attn>") return bind<L, Attention>(language, asked, type);
   if (asked.adapter == "LoRA<Attn, CrossMlp>") return bind<L, AttentionAndGated>(language, asked, type);
@@ -86,8 +94,9 @@ Plannable plannable(const PlannedModel& asked) {
   expect(std::ranges::count(adapters, asked.adapter) == 1, "--adapter: expected one of ", listed(adapters),
          ", found ", asked.adapter);
   expect(asked.base == "plain" || asked.base == "nf4", "--base: expected plain or nf4, found ", asked.base);
-  expect(asked.base == "plain" || asked.adapter == adapters.front(), "--base nf4: compiled for ",
-         adapters.front(), ", found --adapter ", asked.adapter);
+  const bool is_special = asked.stream_base || asked.base != "plain";
+  expect(!is_special || asked.adapter == adapters.front(), asked.stream_base ? "--stream_base" : "--base nf4",
+         ": compiled for ", adapters.front(), ", found --adapter ", asked.adapter);
   for (const auto& e : entries()) {
     if (e.name == asked.model) return e.make(asked);
   }

@@ -15,6 +15,7 @@ struct PlannedModel {
   std::string model = "open_llama_3b";  ///< one of planned_models()
   std::string adapter = "LoRA<Attn>";   ///< one of planned_adapters()
   std::string base = "plain";           ///< or nf4: 4-bit frozen projections, for LoRA<Attn>
+  bool stream_base = false;             ///< these stay in the host's memory; for LoRA<Attn>
   std::int64_t every = 4;               ///< language-model layers to a gated block
   LoRAConfig lora = {};
 };

@@ -50,6 +50,10 @@ inline std::string plan_text(const Plan& p) {
   out += plan_row("AdamW's moments", format_bytes(p.optimizer_bytes));
   out += plan_row("activations kept", format_bytes(p.kept_bytes), "from forward to backward pass");
   out += plan_row("peak", format_bytes(p.peak_bytes), "all that lives at once, temporaries included");
+  if (p.host_bytes > 0) {
+    out += plan_row("weights on the host", format_bytes(p.host_bytes));
+    out += plan_row("copied from there", format_bytes(p.copied_bytes), "in a step");
+  }
   out += plan_row("operations", tera(p.flops()) + " TFLOP",
                   "vision " + tera(p.vision_flops) + ", forward " + tera(p.forward_flops) + ", backward " +
                       tera(p.backward_flops));

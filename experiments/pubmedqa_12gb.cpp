@@ -29,6 +29,7 @@ MemoryNeed need_of(const Pubmedqa12Gb& e, const Full& model, const std::string& 
 #ifdef MORPHVLM_CUDA
 
 using FourBits = VLM<ClipViT, Perceiver, OpenLLaMA, Quantized<NF4, LoRA<Attn>>>;
+using OnTheHost = VLM<ClipViT, Perceiver, OpenLLaMA, Streamed<LoRA<Attn>>>;
 
 template <class Model>
 typename Model::Config config_of(const Pubmedqa12Gb& e) {
@@ -37,7 +38,8 @@ typename Model::Config config_of(const Pubmedqa12Gb& e) {
   return config;
 }
 
-// fp32 as the paper had it, 16 bits with what it takes to fit, and 4 bits.
+// fp32 as the paper had it, 16 bits with what it takes to fit, 4 bits, and both wide ones streamed from the
+// host.
 std::vector<CardStep> steps_on_card(const Pubmedqa12Gb& e) {
   const c10::Device device(c10::kCUDA, 0);
   const auto limit = static_cast<std::int64_t>(e.card_gib * (1 << 30));
@@ -71,6 +73,8 @@ std::vector<CardStep> steps_on_card(const Pubmedqa12Gb& e) {
   }
   add.template operator()<FourBits>("NF4", bf16, one);
   add.template operator()<FourBits>("NF4", bf16, many);
+  add.template operator()<OnTheHost>("fp32, projections on the host", fp32, one);
+  add.template operator()<OnTheHost>("bf16, projections on the host", bf16, many);
   limit_cuda_memory(device, std::numeric_limits<std::int64_t>::max());
   return out;
 }

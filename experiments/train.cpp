@@ -16,6 +16,7 @@
 #include "experiments/shown_answers.hpp"
 #include "experiments/train_task.hpp"
 #include "morphvlm/adapt/shards.hpp"
+#include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/data/feature_cache.hpp"
@@ -43,6 +44,7 @@ struct Arguments {
   std::filesystem::path validation;  // lines: the lower the loss on them, the better the checkpoint
   experiments::TrainDataConfig data = {};
   std::string adapter = "LoRA<Attn>";
+  std::string base = "plain";  // or nf4: what the frozen projections are kept in
   LoRAConfig lora = {};
   TrainableParts parts = {};
   Recompute recompute = {};
@@ -53,6 +55,7 @@ struct Arguments {
   bool resume = false;
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
   bool shard_base = false;     // and with a part of the frozen projections
+  bool stream_base = false;    // these stay in the host's memory
   std::string device = "cpu";  // or cuda, cuda:N
 };
 
@@ -60,6 +63,7 @@ constexpr const char* kUsage =
     "usage: train --model DIR --data.data FILE.jsonl --out DIR [--resume]\n"
     "         [--data.task lines|vqav2|aokvqa|pubmedqa] [--data.prompt TEXT] [--data.max_tokens N]\n"
     "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
+    "         [--base plain|nf4] [--stream_base]\n"
     "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
     "         [--checkpoints.every N] [--recompute.every N] [--recompute.feed_forward=true] [--processes N] "
@@ -151,7 +155,7 @@ Json run_identity(const Arguments& a, const Rows<Model>& rows) {
   same.checkpoints = {};
   same.resume = false;
   same.processes = 1;
-  same.shard_base = false;
+  same.shard_base = same.stream_base = false;
   same.recompute = {};
   same.device = "cpu";
   std::uint64_t hash = 0;
@@ -251,10 +255,28 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
   std::cout << result.dump(2) << '\n';
 }
 
+/// Calls f with `model` on a device, its projections kept as the arguments say.
+template <VisionTower V, LanguageModel L, AdapterPolicy P, class F>
+void with_base(VLM<V, Perceiver, L, P>& model, const Arguments& a, c10::Device device, F&& f) {
+  if constexpr (std::is_same_v<P, LoRA<Attn>>) {
+    const auto kept_as = [&]<AdapterPolicy Policy>(std::type_identity<Policy>) {
+      auto kept = quantized<VLM<V, Perceiver, L, Policy>>(model, device);
+      model = {};  // the whole projections
+      f(kept);
+    };
+    if (a.shard_base) return kept_as(std::type_identity<Sharded<P>>{});
+    if (a.stream_base && a.base == "nf4") return kept_as(std::type_identity<Streamed<P, NF4>>{});
+    if (a.stream_base) return kept_as(std::type_identity<Streamed<P>>{});
+    if (a.base == "nf4") return kept_as(std::type_identity<Quantized<NF4, P>>{});
+  }
+  convert(model, at::TensorOptions().device(device));
+  f(model);
+}
+
 /// Loads the folder's model with fresh adapters of policy P and trains it.
 template <VisionTower V, LanguageModel L, AdapterPolicy P>
 void load_and_train(const ModelDirectory& folder, const Arguments& a, const Tokenizer& tokenizer,
-                    Communicator* processes) {
+                    c10::Device device, Communicator* processes) {
   using Model = VLM<V, Perceiver, L, P>;
   auto config = model_directory_config<Model>(folder);
   if constexpr (!std::is_same_v<P, NoAdapter>) config.adapter = a.lora;
@@ -267,39 +289,45 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
       node.reset(at::kFloat, generator);
   });
   if (morphvlm::detail::is_first(processes)) std::cerr << to_string(source_rows(model, sources));
-  convert(model, at::TensorOptions().device(device_named(a.device, process_place().local_rank)));
-  if constexpr (std::is_same_v<P, LoRA<Attn>>) {
-    if (a.shard_base) {
-      auto held = quantized<VLM<V, Perceiver, L, Sharded<P>>>(model);
-      model = {};  // the whole projections
-      return train_model(held, a, tokenizer, processes);
-    }
-  }
-  train_model(model, a, tokenizer, processes);
+  with_base(model, a, device, [&](auto& kept) { train_model(kept, a, tokenizer, processes); });
+}
+
+void check_base(const Arguments& a) {
+  expect(a.base == "plain" || a.base == "nf4", "--base: expected plain or nf4, found \"", a.base, '"');
+  const bool is_special = a.shard_base || a.stream_base || a.base != "plain";
+  expect(!is_special || a.adapter == "LoRA<Attn>",
+         "--base nf4, --shard_base, --stream_base: expected "
+         "--adapter LoRA<Attn>, found \"",
+         a.adapter, '"');
+  expect(!a.shard_base || (!a.stream_base && a.base == "plain"),
+         "--shard_base: expected neither --base nf4 nor --stream_base beside it");
 }
 
 void run(const Arguments& a) {
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
   expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
-  device_named(a.device, process_place().local_rank);  // before anything is read
+  check_base(a);
+  const auto device = device_named(a.device, process_place().local_rank);  // before anything is read
   const ModelDirectory folder = open_model_directory(a.model);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, folder);
   const auto group = communicator_from_environment();
   Communicator* const processes = group.get();
-  expect(!a.shard_base || a.adapter == "LoRA<Attn>", "--shard_base: expected --adapter LoRA<Attn>, found \"",
-         a.adapter, '"');
   std::optional<ShardGroup> shards;
   if (a.shard_base && processes != nullptr) shards.emplace(*processes);
+  std::optional<WeightStream> weights;
+  if (a.stream_base && device.is_cuda()) weights.emplace();
   if (morphvlm::detail::is_first(processes)) {
     expect_writable_directory(a.out / "adapter");
     std::filesystem::create_directories(a.out);
     write_file(a.out / "train.json", to_json(a).dump(2) + "\n");
   }
   experiments::with_parts(folder, [&]<VisionTower V, LanguageModel L>() {
-    if (a.adapter == "NoAdapter") return load_and_train<V, L, NoAdapter>(folder, a, tokenizer, processes);
-    if (a.adapter == "LoRA<Attn>") return load_and_train<V, L, LoRA<Attn>>(folder, a, tokenizer, processes);
-    if (a.adapter == "LoRA<Attn, CrossMlp>")
-      return load_and_train<V, L, LoRA<Attn, CrossMlp>>(folder, a, tokenizer, processes);
+    const auto train_with = [&]<AdapterPolicy P>(std::type_identity<P>) {
+      load_and_train<V, L, P>(folder, a, tokenizer, device, processes);
+    };
+    if (a.adapter == "NoAdapter") return train_with(std::type_identity<NoAdapter>{});
+    if (a.adapter == "LoRA<Attn>") return train_with(std::type_identity<LoRA<Attn>>{});
+    if (a.adapter == "LoRA<Attn, CrossMlp>") return train_with(std::type_identity<LoRA<Attn, CrossMlp>>{});
     fail("--adapter: expected LoRA<Attn>, LoRA<Attn, CrossMlp> or NoAdapter, found \"", a.adapter,
          "\"; another placement is one line in experiments/train.cpp");
   });

@@ -1,6 +1,7 @@
 // Layer 2: adapter sites, policies and the adapters themselves.
 #pragma once
 
+#include "morphvlm/adapt/look_ahead.hpp"
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/adapt/nf4_cuda.hpp"
@@ -8,3 +9,5 @@
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/adapt/site.hpp"
+#include "morphvlm/adapt/streamed.hpp"
+#include "morphvlm/adapt/weight_stream.hpp"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "morphvlm/core/affine.hpp"
+#include "morphvlm/core/amx_kernels.hpp"
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/config.hpp"
@@ -26,9 +27,11 @@
 #include "morphvlm/core/recompute.hpp"
 #include "morphvlm/core/reflect.hpp"
 #include "morphvlm/core/rng.hpp"
+#include "morphvlm/core/side_copies.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/core/stop_signals.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/text_file.hpp"
+#include "morphvlm/core/tile_products.hpp"
 #include "morphvlm/core/version.hpp"
 #include "morphvlm/core/x86_kernels.hpp"

@@ -4,6 +4,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -17,6 +18,7 @@
 #include "tests/support/cuda.hpp"
 #include "tests/support/flamingo_case.hpp"
 #include "tests/support/golden.hpp"
+#include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 #include "tests/train/tiny_training.hpp"
 
@@ -226,6 +228,11 @@ TEST_F(ModelOnCuda, ReadsTheSameInBf16AndFourBits) {
   const auto model = testing::tiny_model<TinyVlm<NoAdapter>>(5, config, at::kBFloat16);
   expect_same(model);
   expect_same(quantized<TinyVlm<Quantized<NF4>>>(model));
+  const auto on_host = quantized<TinyVlm<Streamed<>>>(model, kCuda);
+  EXPECT_THAT(testing::message_of([&] { read_with(on_host, Reading::recorded); }),
+              ::testing::HasSubstr("needs a WeightStream"));
+  const WeightStream stream;
+  expect_same(on_host);
 }
 
 TEST_F(ModelOnCuda, RanksTheSame) {

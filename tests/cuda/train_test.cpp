@@ -7,10 +7,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "morphvlm/train/plan.hpp"
 #include "morphvlm/train/recorded_loss.hpp"
+#include "morphvlm/vlm/quantized_model.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/cuda.hpp"
 #include "tests/support/golden.hpp"
@@ -54,6 +56,44 @@ TEST_F(TrainingOnCuda, LossesAreTheCpus) {
   const auto a = train_it(here), b = train_it(there);
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i], a[i], 1e-4 * std::abs(a[i])) << i;
   EXPECT_LT(b.back(), b.front());
+}
+
+TEST_F(TrainingOnCuda, ABaseOnTheHostTrainsAsOneOnTheCard) {
+  const auto train_it = [](auto model) {
+    set_trainable_parts(model, {});
+    return losses(train(
+        model, kConfig, [](const auto& m, std::int64_t i) { return loss_there(m, i); }, testing::kQuiet));
+  };
+  const auto near = train_it(testing::on_cuda(testing::open_model()));
+  const auto far = [&] { return quantized<TinyVlm<Streamed<LoRA<Attn>>>>(testing::open_model(), kCuda); };
+  const auto expect_same = [&](const std::vector<double>& found) {
+    ASSERT_EQ(found.size(), near.size());
+    for (std::size_t i = 0; i < near.size(); ++i)
+      EXPECT_NEAR(found[i], near[i], 1e-5 * std::abs(near[i])) << i;
+  };
+  expect_same(train_it(far()));
+  WeightStream stream;
+  expect_same(train_it(far()));
+  EXPECT_GT(stream.copied(), 0);
+}
+
+// Products that wait for a weight that has not come yet would show: the room holds another one.
+TEST_F(TrainingOnCuda, WeightsAreThereWhenTheyAreUsed) {
+  WeightStream stream;
+  std::vector<OnHost<Whole>::Packed> weights;
+  for (int i = 0; i < 12; ++i) {
+    const Tensor w = at::full({1500, 1500}, i, at::kFloat);
+    weights.push_back(OnHost<Whole>::pack(w));
+    convert(weights.back(), at::TensorOptions().device(kCuda));
+  }
+  const Tensor x = at::ones({1500, 1500}, at::TensorOptions(at::kFloat).device(kCuda));
+  std::vector<Tensor> sums;
+  for (int round = 0; round < 6; ++round)
+    for (const auto& w : weights) sums.push_back(x.mm(OnHost<Whole>::unpack(w, at::kFloat)).sum());
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const double each = static_cast<double>(i % weights.size());
+    EXPECT_NEAR(sums[i].item<double>(), each * 1500.0 * 1500 * 1500, 1e-3 * each * 1500 * 1500 * 1500) << i;
+  }
 }
 
 TEST_F(TrainingOnCuda, GoesOnFromACheckpoint) {
@@ -168,20 +208,26 @@ std::int64_t measured_peak(const typename Model::Config& config, const PlanSetup
   for (int time = 0; time < 2; ++time) {
     MemoryMeter memory(c10::kCUDA);
     Model model = trainable_model<Model>(config, setup, kCuda, make_generator(3, kCuda));
-    const AdamW optimizer = AdamW::over(model, {});
-    memory.restart_peak();
-    const auto side = config.vision.image_size;
-    const auto there = at::TensorOptions(at::kLong).device(kCuda);
-    const Tensor latents = model.resample(
-        model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, there.dtype(setup.dtype))));
-    Tensor ids = at::full({work.batch, work.seq}, 5, there);
-    ids.slice(1, 0, work.images).fill_(testing::kTinyMedia);
-    const auto positions = at::arange(work.batch * work.supervised, there);
-    TextInput text{.ids = ids};
-    if (!work.packed) text.attention_mask = at::ones(ids.sizes(), there);
-    const Tensor loss = planned_loss(model, text, latents, positions, positions, setup.loss);
-    backward(loss);
-    peak = memory.use().peak;
+    AdamW optimizer = AdamW::over(model, {});
+    std::optional<WeightStream> stream;
+    if (host_bytes(model) > 0) stream.emplace();
+    // Which weights are on their way when is settled after two steps.
+    for (int step = 0; step < (stream ? 3 : 1); ++step) {
+      optimizer.zero_grad();
+      memory.restart_peak();
+      const auto side = config.vision.image_size;
+      const auto there = at::TensorOptions(at::kLong).device(kCuda);
+      const Tensor latents = model.resample(
+          model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, there.dtype(setup.dtype))));
+      Tensor ids = at::full({work.batch, work.seq}, 5, there);
+      ids.slice(1, 0, work.images).fill_(testing::kTinyMedia);
+      const auto positions = at::arange(work.batch * work.supervised, there);
+      TextInput text{.ids = ids};
+      if (!work.packed) text.attention_mask = at::ones(ids.sizes(), there);
+      const Tensor loss = planned_loss(model, text, latents, positions, positions, setup.loss);
+      backward(loss);
+      peak = memory.use().peak;
+    }
   }
   return peak;
 }
@@ -218,6 +264,8 @@ TEST_F(TrainingOnCuda, PeaksAreAsPlanned) {
                              {.dtype = at::kBFloat16, .parts = {.perceiver = true}}, work);
   expect_planned<Quantized<NF4, LoRA<Attn>>>("NF4", bf16, work);
   expect_planned<Quantized<Int8, LoRA<Attn>>>("Int8, packed", bf16, packed);
+  expect_planned<Streamed<LoRA<Attn>>>("fp32, on the host", fp32, work);
+  expect_planned<Streamed<LoRA<Attn>, NF4>>("NF4, on the host, packed", bf16, packed);
   expect_planned<LoRA<Attn>>(
       "fp32, everything trained",
       {.parts = {.perceiver = true, .gated_cross_attention = true, .vision = true, .language = true}}, work);

@@ -51,6 +51,24 @@ TEST(Plannable, AFourBitBaseTakesAQuarter) {
               HasSubstr("--base nf4: compiled for LoRA<Attn>"));
 }
 
+TEST(Plannable, ABaseOnTheHostFitsSmallCards) {
+  const PlanSetup setup{.dtype = at::kBFloat16, .device = c10::kCUDA};
+  const auto model = plannable({.model = "llama_7b", .stream_base = true});
+  EXPECT_THAT(model.type, HasSubstr("Streamed<LoRA<Attn>>"));
+  const Plan near = plannable({.model = "llama_7b"}).plan(setup, {}), far = model.plan(setup, {}),
+             packed = plannable({.model = "llama_7b", .base = "nf4", .stream_base = true}).plan(setup, {});
+  EXPECT_GT(near.peak_bytes, std::int64_t{12} << 30);
+  EXPECT_LT(far.peak_bytes, std::int64_t{6} << 30);
+  EXPECT_GT(far.host_bytes, std::int64_t{12} << 30);
+  EXPECT_EQ(packed.parameters, near.parameters);
+  EXPECT_LT(packed.copied_bytes, 0.27 * static_cast<double>(far.copied_bytes));
+  EXPECT_THAT(plan_text(far), ::testing::AllOf(HasSubstr("weights on the host"), HasSubstr("in a step")));
+  EXPECT_THAT(plan_text(near), ::testing::Not(HasSubstr("on the host")));
+  EXPECT_THAT(
+      testing::message_of([] { plannable({.adapter = "LoRA<Attn, CrossMlp>", .stream_base = true}); }),
+      HasSubstr("--stream_base: compiled for LoRA<Attn>"));
+}
+
 TEST(Plannable, EveryModelCanBePlannedWithEveryAdapter) {
   for (const auto& model : planned_models()) {
     for (const auto& adapter : planned_adapters()) {

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <map>
 #include <thread>
 
 #include "experiments/train_task.hpp"
@@ -183,6 +184,35 @@ TEST_F(TrainProgram, SeveralProcessesTrainAsOneDoes) {
   EXPECT_EQ(train("three", {"--processes", "3"}), 1);
   EXPECT_THAT(testing::contents(said),
               HasSubstr("3 processes share the batches of a step, of which there are 1"));
+}
+
+TEST_F(TrainProgram, ABaseInFourBitsOrOnTheHost) {
+  const auto run = [&](const std::string& out, std::vector<std::string> more) {
+    more.insert(more.end(), {"--train.steps", "4"});
+    ASSERT_EQ(train(out, more), 0) << testing::contents(said);
+    ASSERT_EQ(losses(out).size(), 4u);
+  };
+  const auto adapter = [&](const std::string& out) {
+    return testing::contents(scratch / out / "adapter" / kAdapterWeights);
+  };
+  run("near", {});
+  run("far", {"--stream_base=true"});
+  EXPECT_EQ(losses("far"), losses("near"));
+  EXPECT_EQ(adapter("far"), adapter("near"));
+  run("packed", {"--base", "nf4"});
+  run("far_packed", {"--base", "nf4", "--stream_base=true"});
+  EXPECT_NE(losses("packed"), losses("near"));
+  EXPECT_EQ(losses("far_packed"), losses("packed"));
+  EXPECT_EQ(adapter("far_packed"), adapter("packed"));
+  using Words = std::vector<std::string>;
+  for (const auto& [error, words] : std::map<std::string, Words>{
+           {"found \"int3\"", {"--base", "int3"}},
+           {"expected --adapter LoRA<Attn>, found \"NoAdapter\"",
+            {"--adapter", "NoAdapter", "--stream_base=true"}},
+           {"neither --base nf4 nor --stream_base", {"--shard_base=true", "--stream_base=true"}}}) {
+    EXPECT_EQ(train("refused", words), 1);
+    EXPECT_THAT(testing::contents(said), HasSubstr(error));
+  }
 }
 
 TEST_F(TrainProgram, SlurmStartsSeveralProcesses) {

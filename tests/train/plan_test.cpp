@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "morphvlm/core/rng.hpp"
@@ -37,13 +38,10 @@ struct Measured {
 };
 
 template <class Model>
-Measured measure(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
-  MemoryMeter memory(c10::kCPU);
-  FlopMeter operations;
-  Model model = trainable_model<Model>(config, setup, c10::Device(c10::kCPU), make_generator(3));
-  const AdamW optimizer = AdamW::over(model, {});
+Measured measure_step(const Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory) {
+  const FlopMeter operations;
   memory.restart_peak();
-  const auto side = config.vision.image_size;
+  const auto side = model.config.vision.image_size;
   const Tensor latents =
       model.resample(model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, setup.dtype)));
   Tensor ids = at::full({work.batch, work.seq}, 5, at::kLong);
@@ -58,6 +56,21 @@ Measured measure(const typename Model::Config& config, const PlanSetup& setup, c
   out.peak = memory.use().peak;
   out.flops = operations.flops();
   return out;
+}
+
+template <class Model>
+Measured measure(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+  MemoryMeter memory(c10::kCPU);
+  Model model = trainable_model<Model>(config, setup, c10::Device(c10::kCPU), make_generator(3));
+  AdamW optimizer = AdamW::over(model, {});
+  std::optional<WeightStream> stream;
+  // Which weights are on their way when is settled after two steps.
+  if (host_bytes(model) > 0) stream.emplace();
+  for (int i = 0; i < (stream ? 2 : 0); ++i) {
+    measure_step(model, setup, work, memory);
+    optimizer.zero_grad();
+  }
+  return measure_step(model, setup, work, memory);
 }
 
 void expect_within(double planned, double measured, double tolerance, const std::string& what) {
@@ -103,6 +116,14 @@ TEST(Plan, FourBitBaseOfFewTokens) {
 TEST(Plan, EightBitBaseRecomputed) {
   expect_planned<Quantized<Int8, LoRA<Attn>>>({.recompute = {.every = 1}}, kWork);
 }
+// Weights on the host, and the rooms that they are copied to, are most of what there is.
+TEST(Plan, StreamedBase) {
+  const PlanWork few{.batch = 1, .seq = 24, .images = 1, .supervised = 3};
+  for (const auto& work : {kWork, few}) {
+    expect_planned<Streamed<LoRA<Attn>>>({.dtype = at::kBFloat16}, work, 512);
+    expect_planned<Streamed<LoRA<Attn>, NF4>>({.recompute = {.every = 1}}, work, 512);
+  }
+}
 TEST(Plan, PlainLoss) { expect_planned<LoRA<Attn>>({.loss = LossPath::plain}, kWork); }
 TEST(Plan, TrainedPerceiver) { expect_planned<LoRA<Attn>>({.parts = {.perceiver = true}}, kWork); }
 TEST(Plan, TrainedGatedBlocksAndVision) {
@@ -124,6 +145,30 @@ TEST(Plan, AddsUp) {
   EXPECT_EQ(p.gradient_bytes, p.trained_bytes);
   EXPECT_GE(p.optimizer_bytes, 2 * p.trained_bytes);
   EXPECT_GE(p.peak_bytes, p.frozen_bytes + p.trained_bytes + p.optimizer_bytes + p.kept_bytes);
+}
+
+TEST(Plan, AStreamedBaseTakesRoomForAFewWeights) {
+  using Near = TinyVlm<LoRA<Attn>>;
+  using Far = TinyVlm<Streamed<LoRA<Attn>>>;
+  auto config = roomy_config<Near>();
+  config.language.num_hidden_layers = 40;
+  const auto far_config = [&] {
+    auto c = roomy_config<Far>();
+    c.language.num_hidden_layers = 40;
+    return c;
+  }();
+  const PlanSetup setup{.device = c10::kCUDA};
+  const Plan near = plan<Near>(config, setup, kWork), far = plan<Far>(far_config, setup, kWork);
+  EXPECT_EQ(far.parameters, near.parameters);
+  EXPECT_EQ(far.flops(), near.flops());
+  EXPECT_EQ(near.host_bytes, 0);
+  EXPECT_EQ(near.copied_bytes, 0);
+  // What lies between the weights' ends on the host is a part of the host's bytes.
+  EXPECT_NEAR(static_cast<double>(far.frozen_bytes + far.host_bytes), static_cast<double>(near.frozen_bytes),
+              1e-3 * static_cast<double>(near.frozen_bytes));
+  constexpr std::int64_t kLargest = 64 * 172 * 4, kAtOnce = WeightStream::kAhead + 2;
+  EXPECT_LE(far.peak_bytes, near.peak_bytes - far.host_bytes + kAtOnce * kLargest);
+  EXPECT_GT(far.copied_bytes, far.host_bytes);
 }
 
 TEST(Plan, RecomputingBuysMemoryWithOperations) {

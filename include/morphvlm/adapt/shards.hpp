@@ -6,17 +6,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
-#include <array>
-#include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <exception>
-#include <map>
 #include <string_view>
-#include <utility>
-#include <vector>
 
+#include "morphvlm/adapt/look_ahead.hpp"
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
@@ -33,18 +26,11 @@ class ShardGroup {
 
   /// Error: there is a group already.
   explicit ShardGroup(Communicator& processes, std::int64_t ahead = kAhead)
-      : processes_(processes), ahead_(ahead) {
+      : processes_(processes), weights_(ahead, [this](const Tensor& mine) { return start(mine); }) {
     expect(current() == nullptr, "shards: this process is in a group already");
     slot() = this;
   }
-  ~ShardGroup() {
-    slot() = nullptr;
-    try {
-      for (auto& flight : flights_) flight.wait();
-    } catch (const std::exception&) {
-      // Nobody is left who would use it.
-    }
-  }
+  ~ShardGroup() { slot() = nullptr; }
   ShardGroup(const ShardGroup&) = delete;
   ShardGroup& operator=(const ShardGroup&) = delete;
 
@@ -58,96 +44,24 @@ class ShardGroup {
 
   /// All processes' parts of what each has `mine` [n] of: [size * n]. Where more than one of them is to be
   /// had soon, they are asked for at once.
-  Tensor gather(const Tensor& mine) {
-    learn(mine);
-    // Another than was foreseen: what is on its way arrives, but nobody waits for it.
-    if (!flights_.empty() && flights_.front().mine.data_ptr() != mine.data_ptr()) flights_.clear();
-    if (flights_.empty()) flights_.push_back(start(mine));
-    const Flight flight = std::move(flights_.front());
-    flights_.pop_front();
-    look_ahead();
-    flight.wait();
-    return flight.all;
-  }
+  Tensor gather(const Tensor& mine) { return weights_.fetch(mine.data_ptr(), mine); }
 
  private:
-  struct Flight {
-    Tensor mine = {}, all = {};
-    Communicator::Wait wait = {};
-  };
-
   static ShardGroup*& slot() {
     // Not of a thread: backward passes on a device run in threads of their own.
     static ShardGroup* group = nullptr;
     return group;
   }
 
-  Flight start(const Tensor& mine) {
-    Flight flight{.mine = mine, .all = room_for(mine.numel() * size(), mine.options())};
-    flight.wait = processes_.start_gather(flight.all, mine);
-    return flight;
-  }
-
-  // Memory is used again once nobody reads what was in it, so that gathering allocates nothing in the long
-  // run.
-  Tensor room_for(std::int64_t count, const TensorOptions& options) {
-    const auto bytes = count * static_cast<std::int64_t>(options.dtype().itemsize());
-    const auto is_free = [](const Tensor& room) { return room.storage().use_count() == 1; };
-    auto room = std::find_if(rooms_.begin(), rooms_.end(),
-                             [&](const Tensor& r) { return is_free(r) && r.numel() >= bytes; });
-    if (room == rooms_.end()) {
-      std::erase_if(rooms_, is_free);
-      room = rooms_.insert(rooms_.end(), at::empty({bytes}, options.dtype(at::kByte)));
-    }
-    return room->slice(0, 0, bytes).view(c10::typeMetaToScalarType(options.dtype()));
-  }
-
-  // What was used last tells what comes next: two weights whether the pass goes up or down the layers, more
-  // of them whether a layer runs for the first time or again. What was seen is kept, so that no address comes
-  // to stand for another weight in some of the processes alone.
-  static constexpr std::array<std::size_t, 3> kMemories{32, 8, 2};
-
-  void learn(const Tensor& mine) {
-    seen_.emplace(mine.data_ptr(), mine);
-    for (const auto length : kMemories) {
-      if (length <= used_.size()) next_[last(used_, length)] = mine;
-    }
-    used_.push_back(mine.data_ptr());
-    if (used_.size() > kMemories.front()) used_.erase(used_.begin());
-  }
-
-  static std::vector<const void*> last(const std::vector<const void*>& used, std::size_t length) {
-    return {used.end() - static_cast<std::ptrdiff_t>(length), used.end()};
-  }
-
-  // What followed the longest known end of `used`, or an undefined tensor.
-  Tensor foreseen(const std::vector<const void*>& used) const {
-    for (const auto length : kMemories) {
-      if (length > used.size()) continue;
-      const auto found = next_.find(last(used, length));
-      if (found != next_.end()) return found->second;
-    }
-    return {};
-  }
-
-  void look_ahead() {
-    auto used = used_;
-    for (const auto& flight : flights_) used.push_back(flight.mine.data_ptr());
-    while (std::ssize(flights_) < ahead_) {
-      const Tensor next = foreseen(used);
-      if (!next.defined()) return;
-      flights_.push_back(start(next));
-      used.push_back(next.data_ptr());
-    }
+  LookAhead<Tensor>::Flight start(const Tensor& mine) {
+    const auto bytes = static_cast<std::int64_t>(mine.nbytes()) * size();
+    const Tensor all = rooms_.take(bytes, mine.device()).view(mine.scalar_type());
+    return {.all = all, .wait = processes_.start_gather(all, mine)};
   }
 
   Communicator& processes_;
-  std::int64_t ahead_;
-  std::map<const void*, Tensor> seen_ = {};
-  std::map<std::vector<const void*>, Tensor> next_ = {};
-  std::vector<const void*> used_ = {};
-  std::deque<Flight> flights_ = {};
-  std::vector<Tensor> rooms_ = {};
+  Rooms rooms_ = {};
+  LookAhead<Tensor> weights_;
 };
 
 /// Weights as they are, of which each process of a ShardGroup keeps an equal part; without a group, all.

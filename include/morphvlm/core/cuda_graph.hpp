@@ -1,6 +1,8 @@
 // Work on CUDA that is recorded once and repeated with one launch.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <functional>
 
 #include "morphvlm/core/error.hpp"
@@ -9,6 +11,7 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -23,6 +26,17 @@ inline constexpr bool kHasCudaGraphs = true;
 #else
 inline constexpr bool kHasCudaGraphs = false;
 #endif
+
+/// Whether what the device is given now is recorded, and not run.
+inline bool is_recording(c10::Device device) {
+#ifdef MORPHVLM_CUDA
+  if (!device.is_cuda()) return false;
+  return c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None;
+#else
+  static_cast<void>(device);
+  return false;
+#endif
+}
 
 /// A CUDA graph: the kernels of a piece of work with their very arguments, so it reads and writes the same
 /// memory each time. PyTorch equivalent: `torch.cuda.CUDAGraph`.

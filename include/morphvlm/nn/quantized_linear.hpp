@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "morphvlm/adapt/quantized.hpp"
+#include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/module.hpp"
@@ -25,6 +26,8 @@ namespace detail {
 // x W^T without a gradient.
 template <WeightFormat F>
 Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
+  if constexpr (requires { F::fetch(packed); }) return packed_product<typename F::Inner>(x, F::fetch(packed));
+  if constexpr (std::is_same_v<F, Whole>) return product(x, F::unpack(packed, x.scalar_type()), {});
   if constexpr (std::is_same_v<F, NF4>) {
     if (has_nf4_product(x, packed)) return nf4_product(x, packed);
     if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && packed.in % NF4::block == 0 && x.numel() > 0 &&
@@ -99,16 +102,18 @@ concept PackedProjection = requires(N& node, const Tensor& w) {
 };
 }  // namespace detail
 
-/// Fills `to`, a model of a quantised type, from `from`, the same model with plain weights: projections are
-/// quantised, everything else is shared. Error: a tensor that `from` lacks.
+/// Fills `to`, a model of a quantised type, from `from`, the same model with plain weights, tensor by tensor
+/// on `device`: projections are quantised, everything else is shared where it is on that device already.
+/// Error: a tensor that `from` lacks.
 template <class To, class From>
-void quantize_into(To& to, const From& from) {
+void quantize_into(To& to, const From& from, c10::Device device) {
   std::unordered_map<std::string, Tensor> source;
   visit(from, [&](const std::string& name, const Tensor& t) { source.emplace(name, t); });
   const auto take = [&](const std::string& name) {
     const auto it = source.find(name);
     expect(it != source.end(), "quantize: ", name, ": the model to be quantised has no such tensor");
-    return it->second;
+    const Tensor& t = it->second;
+    return t.device() == device ? t : t.detach().to(device).set_requires_grad(t.requires_grad());
   };
   visit_modules(to, [&](const std::string& name, auto& node) {
     if constexpr (detail::PackedProjection<std::remove_reference_t<decltype(node)>>) {
@@ -118,6 +123,12 @@ void quantize_into(To& to, const From& from) {
   visit(to, [&](const std::string& name, Tensor& t) {
     if (!is_packed_part(name)) t = take(name);
   });
+}
+
+/// The same where `from` is.
+template <class To, class From>
+void quantize_into(To& to, const From& from) {
+  quantize_into(to, from, device_of(from));
 }
 
 }  // namespace morphvlm

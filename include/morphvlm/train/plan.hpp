@@ -45,15 +45,17 @@ struct PlanSetup {
 struct Plan {
   std::int64_t parameters = 0;       ///< of the model; quantised weights count as those they stand for
   std::int64_t trainable = 0;        ///< of these, those that are trained
-  std::int64_t frozen_bytes = 0;     ///< weights that are not trained
+  std::int64_t frozen_bytes = 0;     ///< weights that are not trained, those on the host aside
   std::int64_t trained_bytes = 0;    ///< weights that are
   std::int64_t optimizer_bytes = 0;  ///< AdamW's two moments
   std::int64_t gradient_bytes = 0;   ///< of trained weights
   std::int64_t kept_bytes = 0;       ///< activations alive between forward and backward pass
-  std::int64_t peak_bytes = 0;  ///< the most that lives at once, all of the above and temporaries included
-  double vision_flops = 0;      ///< tower and resampler
-  double forward_flops = 0;     ///< language model, gated blocks and loss
-  double backward_flops = 0;    ///< recomputed activations included
+  std::int64_t peak_bytes = 0;    ///< the most that lives at once, all of the above and temporaries included
+  std::int64_t host_bytes = 0;    ///< weights that stay on the host (Streamed); on a CPU a part of the peak
+  std::int64_t copied_bytes = 0;  ///< of these, what a step copies to the device, with a WeightStream
+  double vision_flops = 0;        ///< tower and resampler
+  double forward_flops = 0;       ///< language model, gated blocks and loss
+  double backward_flops = 0;      ///< recomputed activations included
 
   /// Operations of the whole step.
   double flops() const { return vision_flops + forward_flops + backward_flops; }
@@ -116,34 +118,31 @@ Model trainable_model(const typename Model::Config& config, const PlanSetup& set
   return model;
 }
 
-/// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
-template <class Model>
-Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
-  expect(work.batch > 0 && work.seq > 0 && work.images > 0, "plan: batch, seq and images must be positive");
-  expect(work.supervised > 0 && work.supervised <= work.seq, "plan: ", work.supervised,
-         " supervised tokens do not fit a row of ", work.seq);
-  const detail::StandFor scope(setup.device);
-  MemoryMeter memory(c10::kMeta);
-  FlopMeter operations;
-  Plan out;
-  Model model = trainable_model<Model>(config, setup, c10::Device(c10::kMeta));
-  out.parameters = parameter_count(model) + detail::packed_away(model);
-  out.trainable = trainable_count(model);
-  expect(out.trainable > 0, "plan: no parameter of the model is trainable");
-  visit(model, [&](const std::string&, const Tensor& t) {
-    (t.requires_grad() ? out.trained_bytes : out.frozen_bytes) += static_cast<std::int64_t>(t.nbytes());
-  });
-  const AdamW optimizer = AdamW::over(model, {});
-  out.optimizer_bytes = memory.use().live - out.trained_bytes - out.frozen_bytes;
-  memory.restart_peak();
+namespace detail {
 
+template <class Model>
+std::int64_t drop_gradients(Model& model) {
+  std::int64_t bytes = 0;
+  visit(model, [&](const std::string&, Tensor& t) {
+    if (!t.grad().defined()) return;
+    bytes += static_cast<std::int64_t>(t.grad().nbytes());
+    t.mutable_grad().reset();
+  });
+  return bytes;
+}
+
+// One step on the meta device. What it allocates and computes is added to `out`.
+template <class Model>
+void plan_step(Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory, Plan& out) {
+  const FlopMeter operations;
+  memory.restart_peak();
   const auto floats = TensorOptions(setup.dtype).device(c10::kMeta), ids = floats.dtype(at::kLong);
-  const auto dim = Model::Vision::feature_dim(config.vision);
+  const auto dim = Model::Vision::feature_dim(model.config.vision);
   const auto side = [&] {
-    if constexpr (requires { config.vision.image_size; }) return config.vision.image_size;
+    if constexpr (requires { model.config.vision.image_size; }) return model.config.vision.image_size;
     return work.image_size;
   }();
-  Tensor latents = at::empty({work.batch, work.images, config.perceiver.latents, dim}, floats);
+  Tensor latents = at::empty({work.batch, work.images, model.config.perceiver.latents, dim}, floats);
   if (!work.cached_latents) {
     latents =
         model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
@@ -158,10 +157,47 @@ Plan plan(const typename Model::Config& config, const PlanSetup& setup, const Pl
   out.forward_flops = operations.flops() - out.vision_flops;
   backward(loss);
   out.backward_flops = operations.flops() - out.forward_flops - out.vision_flops;
-  visit(model, [&](const std::string&, const Tensor& t) {
-    if (t.grad().defined()) out.gradient_bytes += static_cast<std::int64_t>(t.grad().nbytes());
-  });
   out.peak_bytes = memory.use().peak;
+  out.gradient_bytes = drop_gradients(model);
+}
+
+// The same where weights come from the host. Which of them is on its way when is settled after two steps.
+template <class Model>
+void plan_streamed_step(Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory,
+                        Plan& out) {
+  WeightStream stream;
+  for (int i = 0; i < 2; ++i) plan_step(model, setup, work, memory, out);
+  const auto before = stream.copied();
+  plan_step(model, setup, work, memory, out);
+  out.copied_bytes = stream.copied() - before;
+  if (setup.device == c10::kCPU) out.peak_bytes += out.host_bytes;
+}
+
+}  // namespace detail
+
+/// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
+template <class Model>
+Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+  expect(work.batch > 0 && work.seq > 0 && work.images > 0, "plan: batch, seq and images must be positive");
+  expect(work.supervised > 0 && work.supervised <= work.seq, "plan: ", work.supervised,
+         " supervised tokens do not fit a row of ", work.seq);
+  const detail::StandFor scope(setup.device);
+  MemoryMeter memory(c10::kMeta);
+  Plan out;
+  Model model = trainable_model<Model>(config, setup, c10::Device(c10::kMeta));
+  out.parameters = parameter_count(model) + detail::packed_away(model);
+  out.trainable = trainable_count(model);
+  expect(out.trainable > 0, "plan: no parameter of the model is trainable");
+  visit(model, [&](const std::string&, const Tensor& t) {
+    (t.requires_grad() ? out.trained_bytes : out.frozen_bytes) += static_cast<std::int64_t>(t.nbytes());
+  });
+  const AdamW optimizer = AdamW::over(model, {});
+  out.optimizer_bytes = memory.use().live - out.trained_bytes - out.frozen_bytes;
+  out.host_bytes = host_bytes(model);
+  if (out.host_bytes > 0)
+    detail::plan_streamed_step(model, setup, work, memory, out);
+  else
+    detail::plan_step(model, setup, work, memory, out);
   return out;
 }
 

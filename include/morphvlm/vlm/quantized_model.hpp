@@ -6,10 +6,10 @@
 
 namespace morphvlm {
 
-/// `model` as a VLM of type To, whose policy is Quantized: projections are stored in To's format, everything
-/// else is shared.
+/// `model` as a VLM of type To on a device, whose policy is Quantized: projections are stored in To's format,
+/// everything else is shared if it is on the device already.
 template <class To, class From>
-To quantized(const From& model) {
+To quantized(const From& model, c10::Device device) {
   const auto& c = model.config;
   To to = To::init({.vision = c.vision,
                     .perceiver = c.perceiver,
@@ -19,8 +19,14 @@ To quantized(const From& model) {
                     .media_token_id = c.media_token_id,
                     .eoc_token_id = c.eoc_token_id},
                    {TensorOptions(at::kMeta)});
-  quantize_into(to, model);
+  quantize_into(to, model, device);
   return to;
+}
+
+/// The same where `model` is.
+template <class To, class From>
+To quantized(const From& model) {
+  return quantized<To>(model, device_of(model));
 }
 
 }  // namespace morphvlm
