@@ -1,4 +1,5 @@
-// Products in pieces of fp32 for processors that multiply 16 bits slowly, against exact ones.
+// Products in pieces of fp32 for processors that multiply 16 bits slowly, and by tiles for those that do it
+// fast, against exact ones.
 #include "morphvlm/core/affine.hpp"
 
 #include <ATen/ops/empty.h>
@@ -73,6 +74,60 @@ TEST(WideAffine, GivesTheGradientsThatAreWanted) {
   }
 }
 
+struct TileProducts : ::testing::Test {
+  void SetUp() override {
+    if (!detail::has_amx()) GTEST_SKIP() << "this processor has no AMX, or the system does not lend it";
+  }
+};
+
+// A sum in fp32 may fall to the other side of the middle between two numbers of 16 bits.
+void expect_rounded_once(const Tensor& found, const Tensor& expected) {
+  EXPECT_LE(error(found, expected), 0x1p-8) << found.sizes();
+  EXPECT_LE(found.ne(expected).to(at::kFloat).mean().item<double>(), 0.01) << found.sizes();
+}
+
+TEST_F(TileProducts, AreTheExactOnesRoundedOnce) {
+  struct Shape {
+    std::int64_t rows, in, out;
+  };
+  // Fewer and more than a step of each loop: rows of two tiles, columns at once, depth of a piece.
+  for (const auto& [rows, in, out] : {Shape{9, 64, 96}, Shape{32, 32, 32}, Shape{37, 1120, 544},
+                                      Shape{150, 544, 1120}, Shape{512, 288, 320}}) {
+    const Tensor x = normal({rows, in}, 1), w = normal({out, in}, 2), b = normal({out}, 3),
+                 dy = normal({1, rows, out}, 4);
+    ASSERT_EQ(detail::takes_tiles(x, w), rows <= detail::kMostTileRows);
+    expect_rounded_once(detail::tile_affine(x, w, b), exact(x, w, b));
+    expect_rounded_once(detail::tile_affine(x, w, {}), exact(x, w));
+    const Tensor dx = detail::tile_times(dy, w);
+    EXPECT_EQ(dx.sizes(), (at::IntArrayRef{1, rows, in}));
+    expect_rounded_once(dx, exact(dy, w.t()));
+    // Memory that is not laid out row by row.
+    const Tensor turned = normal({in, rows}, 5).t();
+    expect_rounded_once(detail::tile_affine(turned, w, {}), exact(turned, w));
+  }
+}
+
+TEST_F(TileProducts, GoBackToWhatComesIn) {
+  Tensor x = normal({2, 20, 96}, 1).set_requires_grad(true);
+  const Tensor w = normal({64, 96}, 2), b = normal({64}, 3), dy = normal({2, 20, 64}, 4);
+  const Tensor y = affine(x, w, b);
+  EXPECT_LE(error(y.detach(), exact(x.detach(), w, b)), 1e-3);
+  torch::autograd::backward({y}, {dy});
+  EXPECT_LE(error(x.grad(), exact(dy, w.t())), 1e-3);
+}
+
+TEST_F(TileProducts, LeaveTheRestToTheLibrary) {
+  const Tensor x = normal({40, 64}, 1), w = normal({32, 64}, 2);
+  EXPECT_TRUE(detail::takes_tiles(x, w));
+  EXPECT_FALSE(detail::takes_tiles(x.to(at::kFloat), w.to(at::kFloat)));
+  EXPECT_FALSE(detail::takes_tiles(normal({4, 64}, 1), w));
+  EXPECT_FALSE(detail::takes_tiles(normal({600, 64}, 1), w));
+  EXPECT_TRUE(detail::takes_tiles(normal({600, 64}, 1), at::empty({1 << 17, 64}, at::kBFloat16)));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({64, 32}, 2).t()));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({33, 64}, 2)));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({32, 64}, 2).set_requires_grad(true)));
+}
+
 // Whichever path this processor takes.
 TEST(Affine, IsALinearInEveryDtype) {
   for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
@@ -84,6 +139,14 @@ TEST(Affine, IsALinearInEveryDtype) {
     EXPECT_LE(relative_error(affine(x, w, b), at::linear(x, w, b)), limit);
     EXPECT_LE(relative_error(times(x, w.t()), at::linear(x, w)), limit);
   }
+}
+
+TEST(Affine, GivesATrainedBiasItsGradient) {
+  const Tensor x = normal({40, 64}, 1), w = normal({32, 64}, 2);
+  Tensor b = normal({32}, 3).set_requires_grad(true);
+  torch::autograd::backward({affine(x, w, b).sum()});
+  EXPECT_EQ(b.grad().min().item<double>(), 40);
+  EXPECT_EQ(b.grad().max().item<double>(), 40);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// Products of activations with weights, also on processors that multiply 16-bit numbers slowly. LibTorch's
-// BFloat16 products on a CPU without AVX-512 run on one thread, the backward pass a hundred times slower than
-// fp32's.
+// Products of activations with weights by the way that is fast on this processor. LibTorch's BFloat16
+// products on a CPU without AVX-512 run on one thread, the backward pass a hundred times slower than fp32's;
+// with AMX, and some rows to many weights, they spend most of their time on laying the weights out.
 #pragma once
 
 #include <ATen/ops/addmm.h>
@@ -17,6 +17,7 @@
 
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/core/tile_products.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
 namespace morphvlm {
@@ -99,6 +100,21 @@ struct WideAffine : torch::autograd::Function<WideAffine> {
   }
 };
 
+// x W^T + b for a weight and a bias that are frozen.
+struct TileAffine : torch::autograd::Function<TileAffine> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
+    context->save_for_backward({weight});
+    return tile_affine(x, weight, bias.value_or(Tensor{}));
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    return {tile_times(grads[0], context->get_saved_variables()[0]), Tensor{}, Tensor{}};
+  }
+};
+
+inline bool is_recorded(const Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
+
 }  // namespace detail
 
 /// x W^T + b for x [..., in], weight [out, in] and bias [out] (or undefined) of one dtype: [..., out].
@@ -107,13 +123,18 @@ inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias =
   if (detail::is_slow_product(x)) {
     return detail::WideAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
   }
+  if (detail::takes_tiles(x, weight) && !(bias.defined() && detail::is_recorded(bias))) {
+    if (!detail::is_recorded(x)) return detail::tile_affine(x, weight, bias);
+    return detail::TileAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
+  }
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 
-/// x W for x [..., n] and weight [n, m] of one dtype: [..., m]. No gradient on processors that multiply
-/// 16-bit numbers slowly.
+/// x W for x [..., n] and weight [n, m] of one dtype: [..., m]. No gradient of 16-bit numbers on a CPU.
 inline Tensor times(const Tensor& x, const Tensor& weight) {
-  return detail::is_slow_product(x) ? detail::wide_times(x, weight) : at::matmul(x, weight);
+  if (detail::is_slow_product(x)) return detail::wide_times(x, weight);
+  if (detail::takes_tiles(x, weight) && !detail::is_recorded(x)) return detail::tile_times(x, weight);
+  return at::matmul(x, weight);
 }
 
 }  // namespace morphvlm
