@@ -150,7 +150,9 @@ void record(const std::filesystem::path& folder, const RowResult& result) {
   if (result.seeds.empty()) return;
   auto recordings = read_recordings(folder, result.row.id);
   const Json recipe = recipe_of(result.report.parameters);
-  std::erase_if(recordings, [&](const Recording& r) { return r.recipe == recipe; });
+  std::erase_if(recordings, [&](const Recording& r) {
+    return r.recipe == recipe && computes_alike(r.machine, result.report.machine);
+  });
   recordings.push_back({.recipe = recipe,
                         .seeds = result.seeds,
                         .machine = result.report.machine,
@@ -168,12 +170,14 @@ std::vector<Check> check_recording(const std::filesystem::path& folder, const Ro
   if (result.seeds.empty()) return {};
   const auto recordings = read_recordings(folder, result.row.id);
   const Json recipe = recipe_of(result.report.parameters);
-  const auto it = std::ranges::find(recordings, recipe, &Recording::recipe);
+  const bool elsewhere = std::ranges::count(recordings, recipe, &Recording::recipe) > 0;
+  const auto it = std::ranges::find_if(recordings, [&](const Recording& r) {
+    return r.recipe == recipe && computes_alike(r.machine, result.report.machine);
+  });
   if (it == recordings.end())
-    return {skipped("recorded numbers of each seed", "none are recorded with these settings")};
-  if (!computes_alike(it->machine, result.report.machine))
     return {skipped("recorded numbers of each seed",
-                    "recorded on another kind of machine, where training takes another course")};
+                    elsewhere ? "recorded on another kind of machine, where training takes another course"
+                              : "none are recorded with these settings")};
   std::vector<SeedValues> recorded = it->seeds;
   // Too few for a test are compared seed by seed.
   if (std::ssize(result.seeds) < kSeedsToDecide)

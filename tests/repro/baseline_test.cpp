@@ -83,6 +83,10 @@ TEST(Recording, OfAnotherMachineDoesNotApply) {
   record(folder.path, elsewhere);
   EXPECT_EQ(check_recording(folder.path, made_up_row({2})).at(0).outcome, Outcome::skipped);
   EXPECT_EQ(check_recording(folder.path, elsewhere).at(0).outcome, Outcome::passed);
+  record(folder.path, made_up_row({2}));
+  EXPECT_EQ(check_recording(folder.path, made_up_row({2})).at(0).outcome, Outcome::passed);
+  EXPECT_EQ(check_recording(folder.path, elsewhere).at(0).outcome, Outcome::passed);
+  EXPECT_EQ(read_recordings(folder.path, "X.1").size(), 2U);
 }
 
 TEST(Recording, ReplacesItsOwnRecipeAndKeepsOthers) {
