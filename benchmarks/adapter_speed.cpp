@@ -35,6 +35,7 @@ void run(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWor
     ++steps;
   }
   const double faulted = static_cast<double>(page_faults() - faults) / static_cast<double>(steps);
+  const auto resident = static_cast<double>(peak_resident());
   const double floor =
       product_speed(work.batch * work.seq, language.hidden_size, language.intermediate_size, setup.dtype);
   using benchmark::Counter;
@@ -45,7 +46,7 @@ void run(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWor
   state.counters["tokens/s"] =
       Counter(static_cast<double>(work.batch * work.seq), Counter::kIsIterationInvariantRate);
   state.counters["page_faults"] = faulted;
-  state.counters["peak_rss_GiB"] = static_cast<double>(peak_resident()) / 0x1p30;
+  state.counters["peak_rss_GiB"] = resident / 0x1p30;
 }
 
 // Parameters that every token is multiplied with: those of the decoder layers and of the gated blocks, but
