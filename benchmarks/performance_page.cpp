@@ -267,6 +267,29 @@ std::string cuda_peer_section(const fs::path& file) {
   return peer_table(file, "Beside the Python stack, on a card");
 }
 
+// Tokens a second of each side over the rounds of the newest comparison.
+std::string llama_cpp_section(const fs::path& file) {
+  const Json all = read_json(file);
+  const Json& entry = all.back();
+  Table table{.columns = {"", "tokens/s", "least", "most"},
+              .align = {Align::left, Align::right, Align::right, Align::right}};
+  for (const auto& [name, rates] : entry.at("runs").items()) {
+    auto values = rates.get<std::vector<double>>();
+    std::ranges::sort(values);
+    table.rows.push_back(
+        {name, fixed(quantile(values, 0.5), 1), fixed(values.front(), 1), fixed(values.back(), 1)});
+  }
+  table.notes = {
+      "SmolLM2-135M's sizes on both sides, all cores, batch 1. Here with a gated block every four layers, "
+      "which "
+      "is a sixth more to read and compute, and random weights; there " +
+      entry.at("model").get<std::string>() + " and the same in BF16, the language model alone."};
+  return "## Beside llama.cpp\nMedians of " + std::to_string(entry.at("runs").front().size()) +
+         " alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) + ", " +
+         entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
+         std::to_string(entry.at("cores").get<int>()) + " cores.\n\n" + to_markdown(table);
+}
+
 void write_page(const fs::path& raw) {
   const fs::path results = kSource / "benchmarks/results";
   fs::create_directories(results);
@@ -288,6 +311,7 @@ void write_page(const fs::path& raw) {
   add("adapter_speed.json", step_section);
   add("adapter_memory.json", memory_section);
   add("decode.json", decode_section);
+  add("llama_cpp.json", llama_cpp_section);
   add("cuda_peer.json", cuda_peer_section);
   add("cuda_adapter_speed.json", cuda_step_section);
   add("cuda_adapter_memory.json", cuda_memory_section);
@@ -298,7 +322,9 @@ void write_page(const fs::path& raw) {
       "of all and writes this page. `./morph bench --peer PYTHON --lm open_llama_3b --dtype bf16 --batch 2 "
       "--seq 64` runs a step here and in Python in turn; that Python needs open_flamingo 2.0.1, peft, "
       "open_clip_torch and transformers. `--record benchmarks/results/peer.json` after it keeps the "
-      "result.\n";
+      "result. `./morph bench --llama_cpp FOLDER` decodes here and with the llama-bench in that folder in "
+      "turn; "
+      "`--record benchmarks/results/llama_cpp.json` keeps it.\n";
   write_file(kSource / "docs/performance.md", page);
 }
 
