@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <numeric>
 #include <vector>
 
 #include "morphvlm/adapt/quantized.hpp"
@@ -28,7 +27,8 @@ struct Nf4View {
   std::int64_t in = 0;
 
   float scale(std::int64_t block) const {
-    return dynamic[absmax[block]] * nested_absmax[block / NF4::nested_block] + offset;
+    return dynamic[absmax[block]] * nested_absmax[static_cast<std::uint64_t>(block) / NF4::nested_block] +
+           offset;
   }
 };
 
@@ -58,6 +58,14 @@ inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t 
 }
 
 #if MORPHVLM_HAS_X86_KERNELS
+// Additions that do not wait for each other.
+template <std::size_t N>
+float sum_by_halves(std::array<float, N>& lanes) {
+  for (auto half = N / 2; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
 // x in the order in which codes, as `Lanes` numbers of 32 bits side by side, give them up from the lowest
 // four bits of each on: [rows, chunks, 8 shifts, Lanes], filled up with zeros.
 template <int Lanes>
@@ -111,49 +119,81 @@ __attribute__((target("avx2,fma"))) inline void nf4_outputs_avx2(const Nf4View& 
     for (int r = 0; r < Rows; ++r) {
       alignas(32) std::array<float, 8> lanes;
       _mm256_store_ps(lanes.data(), sums[r]);
-      y[r * out + o] = std::accumulate(lanes.begin(), lanes.end(), 0.0F);
+      y[r * out + o] = sum_by_halves(lanes);
     }
   }
 }
 
-// A lookup by the lowest four bits of each lane gives sixteen levels at once. Forms of the intrinsics that
-// name all their inputs: GCC takes the others to read what is not set (PR 105593).
+// Outputs [o, o + Outputs) from x as in_lane_order leaves it. A lookup by the lowest four bits of each lane
+// gives sixteen levels at once; several outputs, since the sums of one alone wait for each other. Forms of
+// the intrinsics that name all their inputs: GCC takes the others to read what is not set (PR 105593).
+template <int Rows, int Outputs>
+__attribute__((target("avx512f"))) inline void nf4_some_outputs_avx512(const Nf4View& w, const float* ordered,
+                                                                       std::int64_t out, std::int64_t o,
+                                                                       float* y) {
+  constexpr std::int64_t kHalf = NF4::block / 2, kChunk = 2 * NF4::block;
+  constexpr __mmask16 kAll = 0xFFFF, kFirstBlock = 0x00FF;
+  const auto blocks = w.in / NF4::block, chunks = (blocks + 1) / 2;
+  const __m512 levels = _mm512_loadu_ps(kNf4Levels.data());
+  __m512 sums[Outputs][Rows];
+#pragma GCC unroll 16
+  for (int i = 0; i < Outputs * Rows; ++i) sums[i / Rows][i % Rows] = _mm512_setzero_ps();
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    const bool both = 2 * c + 1 < blocks;
+    __m512i codes[Outputs];
+    __m512 products[Outputs][Rows];
+#pragma GCC unroll 4
+    for (int i = 0; i < Outputs; ++i) {
+      const auto* const from = w.codes + ((o + i) * blocks + 2 * c) * kHalf;
+      _mm_prefetch(reinterpret_cast<const char*>(from + Outputs * blocks * kHalf), _MM_HINT_T0);
+      codes[i] =
+          _mm512_maskz_loadu_epi32(both ? kAll : kFirstBlock, w.codes + ((o + i) * blocks + 2 * c) * kHalf);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) products[i][r] = _mm512_setzero_ps();
+    }
+#pragma GCC unroll 8
+    for (int shift = 0; shift < 8; ++shift) {
+#pragma GCC unroll 4
+      for (int i = 0; i < Outputs; ++i) {
+        const __m512i code = _mm512_maskz_srlv_epi32(kAll, codes[i], _mm512_set1_epi32(4 * shift));
+        const __m512 level = _mm512_maskz_permutexvar_ps(kAll, code, levels);
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) {
+          const float* const values = ordered + (r * chunks + c) * kChunk + 16 * shift;
+          products[i][r] = _mm512_fmadd_ps(level, _mm512_loadu_ps(values), products[i][r]);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < Outputs; ++i) {
+      const auto block = (o + i) * blocks + 2 * c;
+      const __m512 scale = _mm512_mask_mov_ps(_mm512_set1_ps(both ? w.scale(block + 1) : 0.0F), kFirstBlock,
+                                              _mm512_set1_ps(w.scale(block)));
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) sums[i][r] = _mm512_fmadd_ps(products[i][r], scale, sums[i][r]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < Outputs; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      alignas(64) std::array<float, 16> lanes;
+      _mm512_store_ps(lanes.data(), sums[i][r]);
+      y[r * out + o + i] = sum_by_halves(lanes);
+    }
+  }
+}
+
 template <int Rows>
 __attribute__((target("avx512f"))) inline void nf4_outputs_avx512(const Nf4View& w, const float* x,
                                                                   std::int64_t out, std::int64_t first,
                                                                   std::int64_t last, float* y) {
-  constexpr std::int64_t kHalf = NF4::block / 2, kChunk = 2 * NF4::block;
-  constexpr __mmask16 kAll = 0xFFFF, kFirstBlock = 0x00FF;
-  const auto blocks = w.in / NF4::block, chunks = (blocks + 1) / 2;
+  constexpr int kAtOnce = Rows <= 2 ? 4 : 2;
   const std::vector<float> ordered = in_lane_order<16>(x, Rows, w.in);
-  const __m512 levels = _mm512_loadu_ps(kNf4Levels.data());
-  for (auto o = first; o < last; ++o) {
-    __m512 sums[Rows];
-    for (auto& s : sums) s = _mm512_setzero_ps();
-    for (std::int64_t c = 0; c < chunks; ++c) {
-      const auto block = o * blocks + 2 * c;
-      const bool both = 2 * c + 1 < blocks;
-      const __m512 scale = _mm512_mask_mov_ps(_mm512_set1_ps(both ? w.scale(block + 1) : 0.0F), kFirstBlock,
-                                              _mm512_set1_ps(w.scale(block)));
-      const __m512i codes = _mm512_maskz_loadu_epi32(both ? kAll : kFirstBlock, w.codes + block * kHalf);
-      __m512 products[Rows];
-      for (auto& p : products) p = _mm512_setzero_ps();
-      for (int shift = 0; shift < 8; ++shift) {
-        const __m512i code = _mm512_maskz_srlv_epi32(kAll, codes, _mm512_set1_epi32(4 * shift));
-        const __m512 level = _mm512_maskz_permutexvar_ps(kAll, code, levels);
-        for (int r = 0; r < Rows; ++r) {
-          const float* const values = ordered.data() + (r * chunks + c) * kChunk + 16 * shift;
-          products[r] = _mm512_fmadd_ps(level, _mm512_loadu_ps(values), products[r]);
-        }
-      }
-      for (int r = 0; r < Rows; ++r) sums[r] = _mm512_fmadd_ps(products[r], scale, sums[r]);
-    }
-    for (int r = 0; r < Rows; ++r) {
-      alignas(64) std::array<float, 16> lanes;
-      _mm512_store_ps(lanes.data(), sums[r]);
-      y[r * out + o] = std::accumulate(lanes.begin(), lanes.end(), 0.0F);
-    }
-  }
+  auto o = first;
+  for (; o + kAtOnce <= last; o += kAtOnce)
+    nf4_some_outputs_avx512<Rows, kAtOnce>(w, ordered.data(), out, o, y);
+  for (; o < last; ++o) nf4_some_outputs_avx512<Rows, 1>(w, ordered.data(), out, o, y);
 }
 
 // The kernel for as many rows as there are.
