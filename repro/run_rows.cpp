@@ -18,11 +18,11 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// How long the row took when it was not kept: the longest of its runs with this recipe.
-double longest_time(const std::filesystem::path& folder, const Json& recipe, double seconds) {
+// How long the row took when it was not kept: the longest of its runs with this recipe since a fresh one.
+double longest_time(const std::filesystem::path& folder, const Json& recipe, double seconds, bool fresh) {
   const auto path = folder / "time.json";
   double longest = seconds;
-  if (std::filesystem::exists(path)) {
+  if (!fresh && std::filesystem::exists(path)) {
     const Json stored = read_json(path);
     if (stored.contains("recipe") && stored.at("recipe") == recipe)
       longest = std::max(longest, json_get<double>(stored, "seconds", path.string()));
@@ -54,7 +54,7 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   RowResult result = runner.run();
   const double seconds = seconds_since(start);
   Report& report = result.report;
-  const double longest = longest_time(folder, report.parameters, seconds);
+  const double longest = longest_time(folder, report.parameters, seconds, s.fresh);
   report.stages.push_back({.name = "the whole row", .seconds = longest, .kept = seconds < longest});
   report.machine = this_machine();
   report.commit = commit;

@@ -95,7 +95,7 @@ TEST_F(TileProducts, AreTheExactOnesRoundedOnce) {
                                       Shape{150, 544, 1120}, Shape{512, 288, 320}}) {
     const Tensor x = normal({rows, in}, 1), w = normal({out, in}, 2), b = normal({out}, 3),
                  dy = normal({1, rows, out}, 4);
-    ASSERT_EQ(detail::takes_tiles(x, w), rows <= detail::kMostTileRows);
+    ASSERT_EQ(detail::takes_tiles(x, w, 1), rows <= detail::kMostTileRows);
     expect_rounded_once(detail::tile_affine(x, w, b), exact(x, w, b));
     expect_rounded_once(detail::tile_affine(x, w, {}), exact(x, w));
     const Tensor dx = detail::tile_times(dy, w);
@@ -118,14 +118,16 @@ TEST_F(TileProducts, GoBackToWhatComesIn) {
 
 TEST_F(TileProducts, LeaveTheRestToTheLibrary) {
   const Tensor x = normal({40, 64}, 1), w = normal({32, 64}, 2);
-  EXPECT_TRUE(detail::takes_tiles(x, w));
-  EXPECT_FALSE(detail::takes_tiles(x.to(at::kFloat), w.to(at::kFloat)));
-  EXPECT_FALSE(detail::takes_tiles(normal({4, 64}, 1), w));
-  EXPECT_FALSE(detail::takes_tiles(normal({600, 64}, 1), w));
-  EXPECT_TRUE(detail::takes_tiles(normal({600, 64}, 1), at::empty({1 << 17, 64}, at::kBFloat16)));
-  EXPECT_FALSE(detail::takes_tiles(x, normal({64, 32}, 2).t()));
-  EXPECT_FALSE(detail::takes_tiles(x, normal({33, 64}, 2)));
-  EXPECT_FALSE(detail::takes_tiles(x, normal({32, 64}, 2).set_requires_grad(true)));
+  EXPECT_TRUE(detail::takes_tiles(x, w, 1));
+  EXPECT_FALSE(detail::takes_tiles(x.to(at::kFloat), w.to(at::kFloat), 1));
+  EXPECT_FALSE(detail::takes_tiles(normal({4, 64}, 1), w, 1));
+  EXPECT_FALSE(detail::takes_tiles(normal({40, 32}, 1), w, 1));
+  EXPECT_TRUE(detail::takes_tiles(normal({40, 32}, 1), w, 0));
+  EXPECT_FALSE(detail::takes_tiles(normal({600, 64}, 1), w, 1));
+  EXPECT_TRUE(detail::takes_tiles(normal({600, 64}, 1), at::empty({1 << 17, 64}, at::kBFloat16), 1));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({64, 32}, 2).t(), 1));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({33, 64}, 2), 1));
+  EXPECT_FALSE(detail::takes_tiles(x, normal({32, 64}, 2).set_requires_grad(true), 1));
 }
 
 // Whichever path this processor takes.

@@ -123,7 +123,7 @@ inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias =
   if (detail::is_slow_product(x)) {
     return detail::WideAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
   }
-  if (detail::takes_tiles(x, weight) && !(bias.defined() && detail::is_recorded(bias))) {
+  if (detail::takes_tiles(x, weight, 1) && !(bias.defined() && detail::is_recorded(bias))) {
     if (!detail::is_recorded(x)) return detail::tile_affine(x, weight, bias);
     return detail::TileAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
   }
@@ -133,7 +133,7 @@ inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias =
 /// x W for x [..., n] and weight [n, m] of one dtype: [..., m]. No gradient of 16-bit numbers on a CPU.
 inline Tensor times(const Tensor& x, const Tensor& weight) {
   if (detail::is_slow_product(x)) return detail::wide_times(x, weight);
-  if (detail::takes_tiles(x, weight) && !detail::is_recorded(x)) return detail::tile_times(x, weight);
+  if (detail::takes_tiles(x, weight, 0) && !detail::is_recorded(x)) return detail::tile_times(x, weight);
   return at::matmul(x, weight);
 }
 

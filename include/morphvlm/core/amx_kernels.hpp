@@ -22,6 +22,9 @@
 
 namespace morphvlm::detail {
 
+// A tile is 16 rows of 64 bytes: 32 numbers of 16 bits or 16 sums in fp32. Products go two by two tiles.
+inline constexpr std::int64_t kTileRows = 16, kTileDepth = 32, kTileNumbers = 256, kTwoTiles = 32;
+
 #if MORPHVLM_HAS_AMX_KERNELS
 
 // Whether the processor has AMX for BFloat16 and the system lets this process use it.
@@ -37,9 +40,6 @@ inline bool has_amx() {
   }();
   return kHas;
 }
-
-// A tile is 16 rows of 64 bytes: 32 numbers of 16 bits or 16 sums in fp32. Products go two by two tiles.
-inline constexpr std::int64_t kTileRows = 16, kTileDepth = 32, kTileNumbers = 256, kTwoTiles = 32;
 
 #define MORPHVLM_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
 
@@ -67,8 +67,8 @@ class TileBuffer {
   c10::DataPtr memory_;
 };
 
-inline constexpr __mmask16 kAllLanes =
-    0xFFFF;  // the unmasked forms trip GCC's check for uninitialised values
+// For forms of the intrinsics that name all their inputs: GCC takes the others to read what is not set.
+inline constexpr __mmask16 kAllLanes = 0xFFFF;
 
 MORPHVLM_AMX inline __m512i amx_lanes() {
   return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);

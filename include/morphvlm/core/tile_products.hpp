@@ -19,14 +19,16 @@ namespace morphvlm::detail {
 inline constexpr std::int64_t kFewestTileRows = 5, kMostTileRows = 128, kMostTileRowsOfManyWeights = 1024,
                               kManyWeights = std::int64_t{1} << 23;
 
-// Whether x [..., any width] and a weight are multiplied tile by tile, which gives the weight no gradient.
-inline bool takes_tiles(const Tensor& x, const Tensor& weight) {
+// Whether x [..., depth] and a weight, of whose two sizes `inner` is the depth, are multiplied tile by tile,
+// which gives the weight no gradient.
+inline bool takes_tiles(const Tensor& x, const Tensor& weight, std::int64_t inner) {
   if (!x.is_cpu() || !weight.is_cpu() || !has_amx()) return false;
   if (x.scalar_type() != at::kBFloat16 || weight.scalar_type() != at::kBFloat16) return false;
   if (weight.dim() != 2 || !weight.is_contiguous() || weight.numel() == 0) return false;
-  if (weight.size(0) % 32 != 0 || weight.size(1) % 32 != 0) return false;
+  if (weight.size(0) % kTwoTiles != 0 || weight.size(1) % kTwoTiles != 0) return false;
+  if (x.dim() == 0 || x.size(-1) != weight.size(inner)) return false;
   if (at::GradMode::is_enabled() && weight.requires_grad()) return false;
-  const auto rows = x.numel() / std::max<std::int64_t>(1, x.size(-1));
+  const auto rows = x.numel() / x.size(-1);
   const auto most = weight.numel() < kManyWeights ? kMostTileRows : kMostTileRowsOfManyWeights;
   return rows >= kFewestTileRows && rows <= most;
 }
