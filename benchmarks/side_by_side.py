@@ -35,7 +35,8 @@ def processor():
 def commit():
     git = ["git", "-C", str(HERE)]
     name = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
+    code = [":(top)", ":(top,exclude)benchmarks/results", ":(top,exclude)docs"]
+    changes = subprocess.run([*git, "status", "--porcelain", "-uno", "--", *code], capture_output=True, text=True).stdout.strip()
     return name + (" (modified)" if changes else "")
 
 
