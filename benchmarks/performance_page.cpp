@@ -219,6 +219,14 @@ std::string cuda_decode_section(const fs::path& file) {
                     "A copy counts bytes read and bytes written.");
 }
 
+// Of one comparison with another program.
+std::string provenance(const Json& entry) {
+  const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
+  return "Commit " + text("commit").substr(0, 12) + ", " + text("date") + ", " +
+         (entry.contains("gpu") ? text("gpu") + ", " : "") + text("cpu") + ", " +
+         std::to_string(entry.at("cores").get<int>()) + " cores.";
+}
+
 std::string peer_table(const fs::path& file, const std::string& title) {
   Table table{.columns = {"work", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
               .align = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right}};
@@ -249,11 +257,7 @@ std::string peer_table(const fs::path& file, const std::string& title) {
       table.rows.push_back({work, rounds, name, fixed(ours, digits), fixed(theirs, digits),
                             fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
     }
-    last = "Medians of alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) +
-           ", " + entry.at("date").get<std::string>() + ", " +
-           (entry.contains("gpu") ? entry.at("gpu").get<std::string>() + ", " : "") +
-           entry.at("cpu").get<std::string>() + ", " + std::to_string(entry.at("cores").get<int>()) +
-           " cores.";
+    last = "Medians of alternating rounds. " + provenance(entry);
   }
   return "## " + title + '\n' + last +
          " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
@@ -281,13 +285,10 @@ std::string llama_cpp_section(const fs::path& file) {
   }
   table.notes = {
       "SmolLM2-135M's sizes on both sides, all cores, batch 1. Here with a gated block every four layers, "
-      "which "
-      "is a sixth more to read and compute, and random weights; there " +
+      "which is a sixth more to read and compute, and random weights; there " +
       entry.at("model").get<std::string>() + " and the same in BF16, the language model alone."};
   return "## Beside llama.cpp\nMedians of " + std::to_string(entry.at("runs").front().size()) +
-         " alternating rounds. Commit " + entry.at("commit").get<std::string>().substr(0, 12) + ", " +
-         entry.at("date").get<std::string>() + ", " + entry.at("cpu").get<std::string>() + ", " +
-         std::to_string(entry.at("cores").get<int>()) + " cores.\n\n" + to_markdown(table);
+         " alternating rounds. " + provenance(entry) + "\n\n" + to_markdown(table);
 }
 
 void write_page(const fs::path& raw) {
@@ -323,8 +324,7 @@ void write_page(const fs::path& raw) {
       "--seq 64` runs a step here and in Python in turn; that Python needs open_flamingo 2.0.1, peft, "
       "open_clip_torch and transformers. `--record benchmarks/results/peer.json` after it keeps the "
       "result. `./morph bench --llama_cpp FOLDER` decodes here and with the llama-bench in that folder in "
-      "turn; "
-      "`--record benchmarks/results/llama_cpp.json` keeps it.\n";
+      "turn; `--record benchmarks/results/llama_cpp.json` keeps it.\n";
   write_file(kSource / "docs/performance.md", page);
 }
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,8 +37,7 @@ void train_steps(const typename Model::Config& config, const PlanSetup& setup, c
   auto generator = make_generator(1, device);
   Model model = trainable_model<Model>(config, setup, device, generator);
   AdamW optimizer = AdamW::over(model, {});
-  std::optional<WeightStream> stream;
-  if (host_bytes(model) > 0) stream.emplace();
+  const WeightStream stream;  // of no consequence where the base is on the card
   memory.restart_peak();
   const auto ids_there = at::TensorOptions(at::kLong).device(device);
   const auto side = config.vision.image_size;

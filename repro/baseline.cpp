@@ -80,6 +80,10 @@ bool computes_alike(const Machine& a, const Machine& b) {
          std::tie(b.cpu, b.cores, b.avx2, b.avx512, b.avx512_bf16, b.torch);
 }
 
+bool applies(const Recording& r, const Json& recipe, const Machine& machine) {
+  return r.recipe == recipe && computes_alike(r.machine, machine);
+}
+
 Check compare(const std::string& name, const std::vector<double>& ours, const std::vector<double>& theirs,
               double alpha) {
   const std::string what = "recorded: " + name;
@@ -150,9 +154,7 @@ void record(const std::filesystem::path& folder, const RowResult& result) {
   if (result.seeds.empty()) return;
   auto recordings = read_recordings(folder, result.row.id);
   const Json recipe = recipe_of(result.report.parameters);
-  std::erase_if(recordings, [&](const Recording& r) {
-    return r.recipe == recipe && computes_alike(r.machine, result.report.machine);
-  });
+  std::erase_if(recordings, [&](const Recording& r) { return applies(r, recipe, result.report.machine); });
   recordings.push_back({.recipe = recipe,
                         .seeds = result.seeds,
                         .machine = result.report.machine,
@@ -171,9 +173,8 @@ std::vector<Check> check_recording(const std::filesystem::path& folder, const Ro
   const auto recordings = read_recordings(folder, result.row.id);
   const Json recipe = recipe_of(result.report.parameters);
   const bool elsewhere = std::ranges::count(recordings, recipe, &Recording::recipe) > 0;
-  const auto it = std::ranges::find_if(recordings, [&](const Recording& r) {
-    return r.recipe == recipe && computes_alike(r.machine, result.report.machine);
-  });
+  const auto it = std::ranges::find_if(
+      recordings, [&](const Recording& r) { return applies(r, recipe, result.report.machine); });
   if (it == recordings.end())
     return {skipped("recorded numbers of each seed",
                     elsewhere ? "recorded on another kind of machine, where training takes another course"

@@ -192,9 +192,6 @@ TEST_F(TrainProgram, ABaseInFourBitsOrOnTheHost) {
     ASSERT_EQ(train(out, more), 0) << testing::contents(said);
     ASSERT_EQ(losses(out).size(), 4u);
   };
-  const auto adapter = [&](const std::string& out) {
-    return testing::contents(scratch / out / "adapter" / kAdapterWeights);
-  };
   run("near", {});
   run("far", {"--stream_base=true"});
   EXPECT_EQ(losses("far"), losses("near"));

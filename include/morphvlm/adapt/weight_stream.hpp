@@ -21,11 +21,11 @@ class HostBytes {
   /// So many bytes; `exist`: whether there is memory behind them, or they are a size alone (for plans).
   HostBytes(std::int64_t size, bool exist) : size_(size) {
     if (!exist) return;
-    const auto whole = (size + kPage - 1) / kPage * kPage;
-    const Tensor memory = at::empty({whole + kPage}, at::kByte);
+    const auto pages = (size + kPage - 1) / kPage;
+    const Tensor memory = at::empty({(pages + 1) * kPage}, at::kByte);
     const auto over = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory.const_data_ptr()) %
                                                 std::uintptr_t{kPage});
-    memory_ = memory.slice(0, over == 0 ? 0 : kPage - over).slice(0, 0, whole).slice(0, 0, size);
+    memory_ = memory.narrow(0, (kPage - over) % kPage, size);
   }
 
   /// Bytes.

@@ -146,8 +146,7 @@ __attribute__((target("avx512f"))) inline void nf4_some_outputs_avx512(const Nf4
     for (int i = 0; i < Outputs; ++i) {
       const auto* const from = w.codes + ((o + i) * blocks + 2 * c) * kHalf;
       _mm_prefetch(reinterpret_cast<const char*>(from + Outputs * blocks * kHalf), _MM_HINT_T0);
-      codes[i] =
-          _mm512_maskz_loadu_epi32(both ? kAll : kFirstBlock, w.codes + ((o + i) * blocks + 2 * c) * kHalf);
+      codes[i] = _mm512_maskz_loadu_epi32(both ? kAll : kFirstBlock, from);
 #pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) products[i][r] = _mm512_setzero_ps();
     }
