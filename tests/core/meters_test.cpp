@@ -11,7 +11,6 @@
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
-#include "morphvlm/nn/nf4_product.hpp"
 
 namespace morphvlm::meters_test {
 namespace {
@@ -83,9 +82,9 @@ TEST(FlopMeter, CountsProductsForwardAndBackward) {
 
 TEST(FlopMeter, CountsKernelsOfOurOwn) {
   FlopMeter meter;
-  few_rows_product<float>(at::ones({3, 70}), at::ones({5, 70}));
+  few_rows_products(at::ones({3, 70}), {at::ones({5, 70})}, {Tensor{}});
   EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5);
-  nf4_product(at::ones({2, 64}), NF4::pack(at::ones({7, 64})));
+  few_rows_products(at::ones({2, 64}), {NF4::pack(at::ones({7, 64}))}, {Tensor{}});
   EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5 + 2 * 2 * 64 * 7);
 }
 

@@ -36,6 +36,15 @@ std::vector<detail::FewRowsKernel<T>> kernels() {
   return all;
 }
 
+// x W^T of fp32 x and a weight of T.
+template <class T>
+Tensor product_by(const Tensor& x, const Tensor& weight,
+                  detail::FewRowsKernel<T> kernel = detail::few_rows_kernel<T>()) {
+  auto rows = detail::rows_of<T>(weight);
+  rows.kernel = kernel;
+  return detail::few_rows_products_of<float>(x, std::vector{rows}, {Tensor{}}, {}).front();
+}
+
 TYPED_TEST(FewRowsProduct, EveryKernelAgreesWithTheLibrary) {
   const auto dtype = c10::CppTypeToScalarType<TypeParam>::value;
   for (const std::int64_t in : {1, 15, 64, 83, 200}) {  // less than a vector, whole lines, and with remains
@@ -46,7 +55,7 @@ TYPED_TEST(FewRowsProduct, EveryKernelAgreesWithTheLibrary) {
         ASSERT_TRUE(is_few_rows(x, in));
         const Tensor expected = at::linear(x, weight.to(at::kFloat));
         for (const auto kernel : kernels<TypeParam>()) {
-          const Tensor y = few_rows_product<TypeParam>(x, weight, {}, {}, kernel);
+          const Tensor y = product_by(x, weight, kernel);
           EXPECT_EQ(y.sizes(), expected.sizes());
           EXPECT_LE(relative_error(y, expected), 1e-5) << in << " " << out << " " << rows;
         }
@@ -55,19 +64,20 @@ TYPED_TEST(FewRowsProduct, EveryKernelAgreesWithTheLibrary) {
   }
 }
 
-TEST(FewRows, ScalesAndShiftsOutputs) {
-  const Tensor weight = normal({7, 40}, 1), x = normal({3, 40}, 2), scale = normal({7}, 3),
-               bias = normal({7}, 4);
-  EXPECT_LE(relative_error(few_rows_product<float>(x, weight, scale, bias),
-                           at::linear(x, weight).mul(scale).add(bias)),
+TEST(FewRows, ScalesOutputsOfEightBits) {
+  const auto packed = Int8::pack(normal({131, 40}, 1));
+  const Tensor x = normal({3, 40}, 2), bias = normal({131}, 4);
+  ASSERT_TRUE(takes_few_rows(x, packed));
+  EXPECT_LE(relative_error(few_rows_products(x, {packed}, {bias}).front(),
+                           at::linear(x, Int8::unpack(packed, at::kFloat), bias)),
             1e-5);
 }
 
 TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
   const Tensor weight = normal({3001, 96}, 1).to(at::kBFloat16), x = normal({2, 96}, 2);
-  const Tensor split = few_rows_product<c10::BFloat16>(x, weight);
+  const Tensor split = product_by<c10::BFloat16>(x, weight);
   for (const std::int64_t first : {0, 1500, 2990}) {
-    const Tensor part = few_rows_product<c10::BFloat16>(x, weight.slice(0, first, first + 11));
+    const Tensor part = product_by<c10::BFloat16>(x, weight.slice(0, first, first + 11));
     EXPECT_LE(relative_error(split.slice(1, first, first + 11), part), 1e-6);
   }
 }

@@ -85,6 +85,40 @@ TEST_P(FewRowsStepsOf, AnActivationAGateAndASumComeLast) {
             tolerance());
 }
 
+// The steps of a product with a weight in few bits are those of one with the weight written out.
+template <WeightFormat F>
+void check_packed(at::ScalarType dtype, double tolerance) {
+  constexpr std::int64_t kWhole = 192, kRows = 3, kMore = 131;
+  const auto normal = [&](at::IntArrayRef shape, std::uint64_t seed) {
+    return at::empty(shape, at::kFloat).normal_(0, 1, make_generator(seed));
+  };
+  const auto packed = F::pack(normal({kMore, kWhole}, 1).div(9)), other = F::pack(normal({7, kWhole}, 2));
+  const Tensor wide = F::unpack(packed, dtype), wide_other = F::unpack(other, dtype);
+  const Tensor x = normal({kRows, 1, kWhole}, 3).to(dtype), bias = normal({kMore}, 4).to(dtype);
+  const LayerNorm norm{.weight = normal({kWhole}, 5).to(dtype), .bias = normal({kWhole}, 6).to(dtype)};
+  ASSERT_TRUE(takes_few_rows(x, packed));
+  FewRowsSteps steps = normed_by(norm);
+  const auto compare = [&](const Tensor& a, const Tensor& b) {
+    EXPECT_EQ(a.scalar_type(), dtype);
+    EXPECT_LE(relative_error(a.to(at::kFloat), b.to(at::kFloat)), tolerance) << F::name;
+  };
+  const auto ours = few_rows_products(x, {packed, other}, {bias, {}}, steps),
+             theirs = few_rows_products(x, {wide, wide_other}, {bias, {}}, steps);
+  for (std::size_t i = 0; i < ours.size(); ++i) compare(ours[i], theirs[i]);
+  compare(few_rows_swiglu(x, packed, packed, steps), few_rows_swiglu(x, wide, wide, steps));
+  steps.gelu = true;
+  steps.gate = at::full({1}, 0.7, at::kFloat).to(dtype);
+  steps.onto = normal({kRows, 1, kMore}, 7).to(dtype);
+  compare(few_rows_products(x, {packed}, {bias}, steps).front(),
+          few_rows_products(x, {wide}, {bias}, steps).front());
+}
+
+TEST_P(FewRowsStepsOf, PackedWeightsTakeThemAlike) {
+  // A weight that is written out in 16 bits is rounded itself.
+  check_packed<NF4>(GetParam(), 2 * tolerance());
+  check_packed<Int8>(GetParam(), 2 * tolerance());
+}
+
 TEST_P(FewRowsStepsOf, OtherLayoutsAndDtypesAreLeftOut) {
   const Tensor x = normal({1, 1, kIn}, 1), weight = normal({4, kIn}, 2);
   const auto other = GetParam() == at::kFloat ? at::kBFloat16 : at::kFloat;

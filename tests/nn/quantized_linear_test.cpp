@@ -47,34 +47,40 @@ TYPED_TEST(QuantizedLinear, IsALinearOfWhatItsWeightStandsFor) {
 
 // Every kernel that was compiled and that this processor runs.
 std::vector<detail::Nf4Kernel> nf4_kernels() {
-  std::vector<detail::Nf4Kernel> all{&detail::nf4_outputs_portable};
+  std::vector<detail::Nf4Kernel> all{detail::kNf4Portable};
 #if MORPHVLM_HAS_X86_KERNELS
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    all.push_back(&detail::nf4_outputs_avx2_rows);
-  if (__builtin_cpu_supports("avx512f")) all.push_back(&detail::nf4_outputs_avx512_rows);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(detail::kNf4Avx2);
+  if (__builtin_cpu_supports("avx512f")) all.push_back(detail::kNf4Avx512);
 #endif
   return all;
 }
 
 TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
   const auto kernels = nf4_kernels();
-  for (const std::int64_t in : {64, 192, 256}) {  // chunks of 128: none whole, one and a half, two
-    const auto p = NF4::pack(normal({37, in}, 5));
-    for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
-      const Tensor x = normal({rows, 1, in}, 6);
-      ASSERT_TRUE(has_nf4_product(x, p));
-      const Tensor expected = at::linear(x, NF4::unpack(p, at::kFloat));
-      for (const auto kernel : kernels)
-        EXPECT_LE(relative_error(nf4_product(x, p, kernel), expected), 1e-5) << rows;
-      EXPECT_LE(relative_error(nf4_product(x.to(at::kBFloat16), p).to(at::kFloat), expected), 1e-2);
+  for (const std::int64_t in : {64, 192, 256}) {   // chunks of 128: none whole, one and a half, two
+    for (const std::int64_t out : {1, 37, 131}) {  // more than a thread keeps the sums of
+      const auto p = NF4::pack(normal({out, in}, 5));
+      for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
+        const Tensor x = normal({rows, 1, in}, 6);
+        ASSERT_TRUE(takes_few_rows(x, p));
+        const Tensor expected = at::linear(x, NF4::unpack(p, at::kFloat));
+        for (const auto& kernel : kernels) {
+          auto weight = detail::rows_of<float>(p);
+          weight.kernel = kernel;
+          const auto y = detail::few_rows_products_of<float>(x, std::vector{weight}, {Tensor{}}, {});
+          EXPECT_LE(relative_error(y.front(), expected), 1e-5) << rows;
+        }
+        const Tensor y = few_rows_products(x.to(at::kBFloat16), {p}, {Tensor{}}).front();
+        EXPECT_LE(relative_error(y.to(at::kFloat), expected), 1e-2);
+      }
     }
   }
 }
 
 TEST(Nf4Product, LeavesTheRestToTheUnpackedWeight) {
   const auto p = NF4::pack(normal({4, 128}, 5));
-  EXPECT_FALSE(has_nf4_product(normal({5, 128}, 1), p));
-  EXPECT_FALSE(has_nf4_product(normal({1, 96}, 1), NF4::pack(normal({4, 96}, 5))));
+  EXPECT_FALSE(takes_few_rows(normal({5, 128}, 1), p));
+  EXPECT_FALSE(takes_few_rows(normal({1, 96}, 1), NF4::pack(normal({4, 96}, 5))));
 }
 
 TYPED_TEST(QuantizedLinear, KeepsNoWideWeight) {

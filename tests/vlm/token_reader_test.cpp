@@ -7,8 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <type_traits>
 #include <vector>
 
+#include "morphvlm/vlm/quantized_model.hpp"
 #include "tests/support/message.hpp"
 #include "tests/support/tiny_languages.hpp"
 
@@ -17,21 +19,34 @@ namespace {
 
 using testing::message_of;
 
-template <LanguageModel L>
-VLM<ClipViT, Perceiver, L> tiny(at::ScalarType dtype) {
+template <LanguageModel L, AdapterPolicy P>
+VLM<ClipViT, Perceiver, L, P> tiny(at::ScalarType dtype) {
   using Model = VLM<ClipViT, Perceiver, L>;
-  auto model = Model::init(testing::tiny_config_with<Model>(), {at::kFloat, make_generator(4)});
+  auto config = testing::tiny_config_with<Model>();
+  if constexpr (std::is_same_v<L, OpenLLaMA>) {  // whole blocks of NF4, whose kernels read nothing else
+    config.language.hidden_size = 64;
+    config.language.intermediate_size = 192;
+    config.cross_attention = {.every = 2, .heads = 2, .head_dim = 32};
+  }
+  auto model = Model::init(config, {at::kFloat, make_generator(4)});
+  visit_modules(model, [](const std::string&, auto& node) {
+    if constexpr (requires { node.attn_gate; }) node.attn_gate.fill_(0.5), node.ff_gate.fill_(-0.3);
+  });
   freeze(model);
   convert(model, TensorOptions(dtype));
-  return model;
+  if constexpr (std::is_same_v<P, NoAdapter>) {
+    return model;
+  } else {
+    return quantized<VLM<ClipViT, Perceiver, L, P>>(model);
+  }
 }
 
 // The logits after each of some tokens behind a left-padded text, two of them media; beams change places
 // once.
-template <LanguageModel L>
+template <LanguageModel L, AdapterPolicy P = NoAdapter>
 Tensor read_with(Reading reading, bool with_mask, at::ScalarType dtype = at::kFloat) {
   at::NoGradGuard no_grad;
-  const auto model = tiny<L>(dtype);
+  const auto model = tiny<L, P>(dtype);
   const Tensor ids =
       at::tensor(std::vector<std::int64_t>{7, 7, testing::kTinyMedia, 5, 9, testing::kTinyMedia, 3, 8, 2, 6})
           .view({2, 5});
@@ -41,7 +56,7 @@ Tensor read_with(Reading reading, bool with_mask, at::ScalarType dtype = at::kFl
   const Tensor latents = model.resample(model.encode_vision(testing::tiny_pixels(3, 2, 2).to(dtype)));
   VlmCache cache;
   model.hidden({.ids = ids, .attention_mask = mask}, latents, &cache);
-  TokenReader<VLM<ClipViT, Perceiver, L>> reader(model, cache, mask, 5, reading);
+  TokenReader<VLM<ClipViT, Perceiver, L, P>> reader(model, cache, mask, 5, reading);
   std::vector<Tensor> logits;
   for (const std::int64_t token : {4, 11, static_cast<int>(testing::kTinyMedia), 13}) {
     logits.push_back(
@@ -71,6 +86,24 @@ TYPED_TEST(TokenReaderOf, FixedMemoryGivesTheSameInSixteenBits) {
                fixed = read_with<TypeParam>(Reading::fixed, true, at::kBFloat16);
   const double error = growing.sub(fixed).abs().max().template item<double>();
   EXPECT_LT(error, 2e-2 * growing.abs().max().template item<double>());
+}
+
+template <class F>
+struct TokenReaderOverFormat : ::testing::Test {};
+using Formats = ::testing::Types<NF4, Int8>;
+TYPED_TEST_SUITE(TokenReaderOverFormat, Formats);
+
+// Fixed memory is where a layer's norms, gates and sums go along with the products.
+TYPED_TEST(TokenReaderOverFormat, FixedMemoryGivesTheSame) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor growing = read_with<OpenLLaMA, Quantized<TypeParam>>(Reading::growing, true, dtype),
+                 fixed = read_with<OpenLLaMA, Quantized<TypeParam>>(Reading::fixed, true, dtype);
+    const double error = growing.sub(fixed).abs().max().template item<double>();
+    EXPECT_LT(error, (dtype == at::kFloat ? 1e-5 : 2e-2) * growing.abs().max().template item<double>());
+    // And another model than the plain one.
+    EXPECT_GT(read_with<OpenLLaMA>(Reading::fixed, true).sub(fixed).abs().max().template item<double>(),
+              1e-3 * growing.abs().max().template item<double>());
+  }
 }
 
 TEST(TokenReader, AGraphNeedsABuildWithCuda) {

@@ -65,7 +65,7 @@ struct GatedCrossAttention {
   /// x [batch, time, dim] -> the same. `recompute`: the backward pass keeps the feed-forward's input alone.
   Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask,
                     bool recompute = false) const {
-    if constexpr (detail::PlainProjection<typename MaskedCrossAttention<P>::Proj>) {
+    if constexpr (detail::FewRowsProjection<typename MaskedCrossAttention<P>::Proj>) {
       if (detail::is_gated_step(x, attn.norm, attn.to_q, attn.to_out, attn_gate)) {
         const Tensor q =
             few_rows_products(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
@@ -77,7 +77,7 @@ struct GatedCrossAttention {
 
   /// The block for tokens that have no media: only the feed-forward acts.
   Tensor feed_forward(const Tensor& x, bool recompute = false) const {
-    if constexpr (detail::PlainProjection<decltype(ff.fc_in)>) {
+    if constexpr (detail::FewRowsProjection<decltype(ff.fc_in)>) {
       if (detail::is_gated_step(x, ff.norm, ff.fc_in, ff.fc_out, ff_gate)) {
         FewRowsSteps steps = normed_by(ff.norm);
         steps.gelu = true;

@@ -21,7 +21,7 @@ struct SwiGlu {
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
-    if constexpr (detail::PlainProjection<Proj>) {
+    if constexpr (detail::FewRowsProjection<Proj>) {
       if (detail::is_bare(gate_proj, x) && detail::is_bare(up_proj, x))
         return down_proj(few_rows_swiglu(x, gate_proj.weight, up_proj.weight));
     }

@@ -14,8 +14,8 @@
 
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/nn/few_rows_kernels.hpp"
 #include "morphvlm/nn/few_rows_steps.hpp"
+#include "morphvlm/nn/few_rows_weights.hpp"
 
 namespace morphvlm {
 
@@ -37,14 +37,14 @@ float stored_as(float x) {
 // Outputs whose sums fit into a thread's nearest cache until they are finished.
 inline constexpr std::int64_t kFewRowsTile = 64;
 
-// finish(row, o, sum) for outputs [first, last) of weight `w`.
-template <class T, class Finish>
-void few_rows_tiles(FewRowsKernel<T> kernel, const FewRowsWeight<T>& w, const float* x, std::int64_t rows,
-                    std::int64_t first, std::int64_t last, const Finish& finish) {
+// finish(row, o, sum) for outputs [first, last) of a weight, from x as that has ordered it.
+template <class Rows, class Finish>
+void few_rows_tiles(const Rows& weight, const std::vector<float>& x, std::int64_t rows, std::int64_t first,
+                    std::int64_t last, const Finish& finish) {
   std::array<float, kMaxFewRows * kFewRowsTile> sums;
   for (auto o = first; o < last; o += kFewRowsTile) {
     const auto count = std::min(kFewRowsTile, last - o);
-    kernel({.values = w.values + o * w.in, .in = w.in}, x, rows, count, 0, count, sums.data());
+    weight.sums(x.data(), rows, o, o + count, sums.data());
     for (std::int64_t row = 0; row < rows; ++row) {
       for (std::int64_t i = 0; i < count; ++i)
         finish(row, o + i, sums[static_cast<std::size_t>(row * count + i)]);
@@ -90,10 +90,9 @@ std::vector<float> rows_for(const Tensor& x, const FewRowsSteps& steps) {
   return rows;
 }
 
-// One weight of several, and what becomes of its sums.
+// What becomes of a weight's sums.
 template <class T>
-struct FewRowsPart {
-  FewRowsWeight<T> weight = {};
+struct SumFinish {
   std::int64_t out = 0;
   const T* bias = nullptr;
   const T* onto = nullptr;
@@ -115,116 +114,89 @@ const T* data_or_null(const Tensor& t) {
   return t.defined() ? t.const_data_ptr<T>() : nullptr;
 }
 
-template <class T>
-std::vector<Tensor> few_rows_products_of(const Tensor& x, const std::vector<Tensor>& weights,
-                                         const std::vector<Tensor>& biases, const FewRowsSteps& steps) {
-  const auto in = weights.front().size(1), rows = x.numel() / in;
-  const auto values = rows_for<T>(x, steps);
+// [..., out] for x [..., in].
+inline Tensor few_rows_output(const Tensor& x, std::int64_t out) {
   auto shape = x.sizes().vec();
+  shape.back() = out;
+  return at::empty(shape, x.options().requires_grad(false));
+}
+
+// Products of x, of T, with weights that order it alike.
+template <class T, class Rows>
+std::vector<Tensor> few_rows_products_of(const Tensor& x, const std::vector<Rows>& weights,
+                                         const std::vector<Tensor>& biases, const FewRowsSteps& steps) {
+  const auto in = weights.front().in(), rows = x.numel() / in;
+  const auto values = weights.front().ordered(rows_for<T>(x, steps));
   std::vector<Tensor> out;
-  std::vector<FewRowsPart<T>> parts;
+  std::vector<SumFinish<T>> finishes;
   std::int64_t all = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    shape.back() = weights[i].size(0);
-    out.push_back(at::empty(shape, x.options().requires_grad(false)));
-    FewRowsPart<T> part{.weight = {.values = weights[i].const_data_ptr<T>(), .in = in},
-                        .out = shape.back(),
+    out.push_back(few_rows_output(x, weights[i].out));
+    SumFinish<T> finish{.out = weights[i].out,
                         .bias = data_or_null<T>(biases[i]),
                         .onto = data_or_null<T>(steps.onto),
                         .y = out.back().mutable_data_ptr<T>(),
                         .gelu = steps.gelu,
                         .is_gated = steps.gate.defined()};
-    if (part.is_gated)
-      part.gate = stored_as<T>(std::tanh(static_cast<float>(*steps.gate.const_data_ptr<T>())));
-    parts.push_back(part);
-    all += part.out;
+    if (finish.is_gated)
+      finish.gate = stored_as<T>(std::tanh(static_cast<float>(*steps.gate.const_data_ptr<T>())));
+    finishes.push_back(finish);
+    all += finish.out;
   }
   FlopMeter::add(2.0 * static_cast<double>(rows * in * all));
-  const auto kernel = few_rows_kernel<T>();
   share_outputs(all, in, [&](std::int64_t first, std::int64_t last) {
     std::int64_t begin = 0;
-    for (const auto& part : parts) {
-      few_rows_tiles(kernel, part.weight, values.data(), rows, std::max(first - begin, std::int64_t{0}),
-                     std::min(last - begin, part.out), part);
-      begin += part.out;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      few_rows_tiles(weights[i], values, rows, std::max(first - begin, std::int64_t{0}),
+                     std::min(last - begin, finishes[i].out), finishes[i]);
+      begin += finishes[i].out;
     }
   });
   return out;
 }
 
-template <class T>
-Tensor few_rows_swiglu_of(const Tensor& x, const Tensor& gate, const Tensor& up, const FewRowsSteps& steps) {
-  const auto in = gate.size(1), hidden = gate.size(0), rows = x.numel() / in;
-  const auto values = rows_for<T>(x, steps);
-  auto shape = x.sizes().vec();
-  shape.back() = hidden;
-  Tensor out = at::empty(shape, x.options().requires_grad(false));
-  FlopMeter::add(4.0 * static_cast<double>(rows * gate.numel()));
-  const FewRowsWeight<T> of_gate{.values = gate.const_data_ptr<T>(), .in = in},
-      of_up{.values = up.const_data_ptr<T>(), .in = in};
+template <class T, class Rows>
+Tensor few_rows_swiglu_of(const Tensor& x, const Rows& gate, const Rows& up, const FewRowsSteps& steps) {
+  const auto in = gate.in(), hidden = gate.out, rows = x.numel() / in;
+  const auto values = gate.ordered(rows_for<T>(x, steps));
+  Tensor out = few_rows_output(x, hidden);
+  FlopMeter::add(4.0 * static_cast<double>(rows * in * hidden));
   T* const y = out.mutable_data_ptr<T>();
-  const auto kernel = few_rows_kernel<T>();
   share_outputs(hidden, 2 * in, [&](std::int64_t first, std::int64_t last) {
-    few_rows_tiles(kernel, of_gate, values.data(), rows, first, last,
-                   [&](std::int64_t row, std::int64_t o, float sum) {
-                     const float z = stored_as<T>(sum);
-                     y[row * hidden + o] = static_cast<T>(z / (1 + std::exp(-z)));
-                   });
-    few_rows_tiles(kernel, of_up, values.data(), rows, first, last,
-                   [&](std::int64_t row, std::int64_t o, float sum) {
-                     auto& place = y[row * hidden + o];
-                     place = static_cast<T>(static_cast<float>(place) * stored_as<T>(sum));
-                   });
+    few_rows_tiles(gate, values, rows, first, last, [&](std::int64_t row, std::int64_t o, float sum) {
+      const float z = stored_as<T>(sum);
+      y[row * hidden + o] = static_cast<T>(z / (1 + std::exp(-z)));
+    });
+    few_rows_tiles(up, values, rows, first, last, [&](std::int64_t row, std::int64_t o, float sum) {
+      auto& place = y[row * hidden + o];
+      place = static_cast<T>(static_cast<float>(place) * stored_as<T>(sum));
+    });
   });
   return out;
 }
 
 }  // namespace detail
 
-/// x W^T + b for weights [out, in], contiguous and in x's dtype, float or BFloat16, and as many biases [out],
-/// undefined where there is none; sums in fp32, steps as they say. No gradient.
-inline std::vector<Tensor> few_rows_products_on_cpu(const Tensor& x, const std::vector<Tensor>& weights,
-                                                    const std::vector<Tensor>& biases,
-                                                    const FewRowsSteps& steps = {}) {
+/// x W^T + b for few rows x of float or BFloat16, weights W [out, in], tensors as x's kernels read them or
+/// packed ones, and as many biases [out], undefined where there is none; sums in fp32, steps as they say. No
+/// gradient.
+template <class W>
+std::vector<Tensor> few_rows_products_on_cpu(const Tensor& x, const std::vector<W>& weights,
+                                             const std::vector<Tensor>& biases,
+                                             const FewRowsSteps& steps = {}) {
   return detail::with_float_type(x.scalar_type(), [&]<class T>(T) {
-    return detail::few_rows_products_of<T>(x, weights, biases, steps);
+    std::vector<decltype(detail::rows_of<T>(weights.front()))> rows;
+    for (const auto& w : weights) rows.push_back(detail::rows_of<T>(w));
+    return detail::few_rows_products_of<T>(x, rows, biases, steps);
   });
 }
 
 /// silu(x G^T) * (x U^T) for such G, U [hidden, in]; of the steps those before the product. No gradient.
-inline Tensor few_rows_swiglu_on_cpu(const Tensor& x, const Tensor& gate, const Tensor& up,
-                                     const FewRowsSteps& steps = {}) {
-  return detail::with_float_type(
-      x.scalar_type(), [&]<class T>(T) { return detail::few_rows_swiglu_of<T>(x, gate, up, steps); });
-}
-
-/// x W^T for few rows x [..., in] of float or BFloat16 and W [out, in], contiguous, of T (float, BFloat16 or
-/// int8), each output then times scale [out] and plus bias [out], where there are; sums in fp32, [..., out]
-/// in x's dtype. No gradient.
-template <class T>
-Tensor few_rows_product(const Tensor& x, const Tensor& weight, const Tensor& scale = {},
-                        const Tensor& bias = {},
-                        detail::FewRowsKernel<T> kernel = detail::few_rows_kernel<T>()) {
-  const auto in = weight.size(1), out = weight.size(0), rows = x.numel() / in;
-  const auto values = detail::floats_of(x), scales = detail::floats_of(scale),
-             biases = detail::floats_of(bias);
-  auto shape = x.sizes().vec();
-  shape.back() = out;
-  Tensor y = at::empty(shape, x.options().requires_grad(false));
-  FlopMeter::add(2.0 * static_cast<double>(rows * weight.numel()));
-  const detail::FewRowsWeight<T> view{.values = weight.const_data_ptr<T>(), .in = in};
-  detail::with_float_type(x.scalar_type(), [&]<class Out>(Out) {
-    auto* const to = y.mutable_data_ptr<Out>();
-    const auto finish = [&](std::int64_t row, std::int64_t o, float sum) {
-      if (!scales.empty()) sum *= scales[static_cast<std::size_t>(o)];
-      if (!biases.empty()) sum += biases[static_cast<std::size_t>(o)];
-      to[row * out + o] = static_cast<Out>(sum);
-    };
-    detail::share_outputs(out, in, [&](std::int64_t first, std::int64_t last) {
-      detail::few_rows_tiles(kernel, view, values.data(), rows, first, last, finish);
-    });
+template <class W>
+Tensor few_rows_swiglu_on_cpu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
+  return detail::with_float_type(x.scalar_type(), [&]<class T>(T) {
+    return detail::few_rows_swiglu_of<T>(x, detail::rows_of<T>(gate), detail::rows_of<T>(up), steps);
   });
-  return y;
 }
 
 }  // namespace morphvlm

@@ -4,6 +4,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <initializer_list>
+#include <type_traits>
 #include <vector>
 
 #include "morphvlm/core/affine.hpp"
@@ -13,29 +15,44 @@
 
 namespace morphvlm {
 
-/// Whether few_rows_products takes as many rows as x [..., any width] has, with weights like `weight`: in x's
-/// dtype, on its device, laid out as the kernels there read them.
-inline bool takes_few_rows(const Tensor& x, const Tensor& weight) {
-  if (x.is_cuda()) return is_few_rows_on_cuda(x, weight);
-  return is_few_rows(x, x.size(-1)) && weight.is_cpu() && weight.scalar_type() == x.scalar_type() &&
-         weight.is_contiguous();
+/// Whether few_rows_products takes as many rows as x [..., any width] has, with weights like `weight`: a
+/// tensor in x's dtype, on its device, laid out as the kernels there read it, or, on a CPU, one in few bits.
+template <class W>
+bool takes_few_rows(const Tensor& x, const W& weight) requires requires {
+  detail::has_rows(x, weight);
+}
+{
+  if constexpr (std::is_same_v<W, Tensor>) {
+    if (x.is_cuda()) return is_few_rows_on_cuda(x, weight);
+  }
+  return is_few_rows(x, x.size(-1)) && detail::has_rows(x, weight);
 }
 
 /// x W^T + b for one to three weights [out, in] (see takes_few_rows) and as many biases [out], undefined
 /// where there is none; sums in fp32. Steps behind the product are for one weight alone. No gradient.
-inline std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<Tensor>& weights,
-                                             const std::vector<Tensor>& biases,
-                                             const FewRowsSteps& steps = {}) {
-  return x.is_cuda() ? few_rows_products_on_cuda(x, weights, biases, steps)
-                     : few_rows_products_on_cpu(x, weights, biases, steps);
+template <class W>
+std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<W>& weights,
+                                      const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
+  if constexpr (std::is_same_v<W, Tensor>) {
+    if (x.is_cuda()) return few_rows_products_on_cuda(x, weights, biases, steps);
+  }
+  return few_rows_products_on_cpu(x, weights, biases, steps);
+}
+/// The same.
+template <class W>
+std::vector<Tensor> few_rows_products(const Tensor& x, std::initializer_list<W> weights,
+                                      const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
+  return few_rows_products(x, std::vector<W>(weights), biases, steps);
 }
 
 /// silu(x G^T) * (x U^T) for G, U [hidden, in] (see takes_few_rows); of the steps those before the product.
 /// No gradient.
-inline Tensor few_rows_swiglu(const Tensor& x, const Tensor& gate, const Tensor& up,
-                              const FewRowsSteps& steps = {}) {
-  return x.is_cuda() ? few_rows_swiglu_on_cuda(x, gate, up, steps)
-                     : few_rows_swiglu_on_cpu(x, gate, up, steps);
+template <class W>
+Tensor few_rows_swiglu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
+  if constexpr (std::is_same_v<W, Tensor>) {
+    if (x.is_cuda()) return few_rows_swiglu_on_cuda(x, gate, up, steps);
+  }
+  return few_rows_swiglu_on_cpu(x, gate, up, steps);
 }
 
 /// x W^T + b by the fastest path there is: the one place that chooses it. x [..., in], weight [out, in] and

@@ -49,17 +49,17 @@ struct Linear {
 
 namespace detail {
 
-// Whether the projection's weight is a tensor, and not in a format of its own.
+// Whether products of few rows read the projection's weight as it is kept.
 template <class L>
-concept PlainProjection = requires(const L& linear) {
-  linear.weight.scalar_type();
+concept FewRowsProjection = requires(const L& linear, const Tensor& x) {
+  takes_few_rows(x, linear.weight);
 };
 
 // Whether the projection is no more than a product with its weight as it is, and few_rows_products takes as
 // many rows as x [..., any width] has.
 template <class L>
 bool is_bare(const L& linear, const Tensor& x) {
-  if constexpr (!PlainProjection<L>) {
+  if constexpr (!FewRowsProjection<L>) {
     return false;
   } else {
     return !at::GradMode::is_enabled() && is_merged(linear.adapter) && takes_few_rows(x, linear.weight) &&
@@ -72,7 +72,7 @@ bool is_bare(const L& linear, const Tensor& x) {
 /// a(x), b(x), c(x) of projections of one input: as one product where that pays (decoding).
 template <class A, class B, class C>
 std::array<Tensor, 3> project(const A& a, const B& b, const C& c, const Tensor& x) {
-  if constexpr (detail::PlainProjection<A> && detail::PlainProjection<B> && detail::PlainProjection<C>) {
+  if constexpr (detail::FewRowsProjection<A>) {
     if (detail::is_bare(a, x) && detail::is_bare(b, x) && detail::is_bare(c, x)) {
       const auto out = few_rows_products(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
       return {out[0], out[1], out[2]};

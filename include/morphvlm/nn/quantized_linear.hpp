@@ -17,7 +17,6 @@
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/linear.hpp"
-#include "morphvlm/nn/nf4_product.hpp"
 
 namespace morphvlm {
 
@@ -29,14 +28,12 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
   if constexpr (requires { F::fetch(packed); }) return packed_product<typename F::Inner>(x, F::fetch(packed));
   if constexpr (std::is_same_v<F, Whole>) return product(x, F::unpack(packed, x.scalar_type()), {});
   if constexpr (std::is_same_v<F, NF4>) {
-    if (has_nf4_product(x, packed)) return nf4_product(x, packed);
     if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && packed.in % NF4::block == 0 && x.numel() > 0 &&
         x.numel() <= kMaxCudaRows * packed.in && has_cuda_kernels())
       return nf4_product_on_cuda(x, packed, shared_dynamic_levels(x.device()));
   }
-  if constexpr (std::is_same_v<F, Int8>) {
-    if (is_few_rows(x, packed.in))
-      return few_rows_product<std::int8_t>(x, packed.codes, packed.absmax.div(127));
+  if constexpr (requires { takes_few_rows(x, packed); }) {
+    if (takes_few_rows(x, packed)) return few_rows_products(x, {packed}, {Tensor{}}).front();
   }
   return affine(x, F::unpack(packed, x.scalar_type()));
 }
