@@ -4,6 +4,7 @@
 
 #include "experiments/arguments.hpp"
 #include "experiments/evaluate_task.hpp"
+#include "experiments/kept_base.hpp"
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
 #include "morphvlm/core/device.hpp"
@@ -33,6 +34,7 @@ struct Arguments {
   std::int64_t num_beams = 3;
   std::int64_t max_new_tokens = 5;
   double length_penalty = 0;
+  std::string base = "plain";  // or nf4: what the frozen projections are kept in
   std::int64_t batch = 8;      // prompts that answers are written to at once
   std::filesystem::path out;   // predictions, one JSON object a line
   std::int64_t processes = 1;  // of this machine, which share the questions
@@ -44,7 +46,7 @@ constexpr const char* kUsage =
     "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
     "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
     "[--batch N]\n"
-    "         [--processes N] [--device cpu|cuda]\n";
+    "         [--base plain|nf4] [--processes N] [--device cpu|cuda]\n";
 
 using Items = std::span<const TaskItem>;
 
@@ -133,7 +135,19 @@ void write_predictions(const std::filesystem::path& path, const Task& task,
   });
 }
 
+/// Calls f with `model` on a device, its projections kept as --base says.
+template <VisionTower V, LanguageModel L, AdapterPolicy P, class F>
+void with_base(VLM<V, Perceiver, L, P>& model, const std::string& base, c10::Device device, F&& f) {
+  if constexpr (std::is_same_v<P, NoAdapter> || std::is_same_v<P, LoRA<Attn>>) {
+    if (base == "nf4") return experiments::with_kept<Quantized<NF4, P>>(model, device, f);
+  }
+  expect(base == "plain", "--base nf4: expected adapters at all attention or none, found others beside them");
+  convert(model, at::TensorOptions().device(device));
+  f(model);
+}
+
 void run(const Arguments& a) {
+  expect(a.base == "plain" || a.base == "nf4", "--base: expected plain or nf4, found \"", a.base, '"');
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, open_model_directory(a.model));
   const Task task = experiments::make_task({.task = a.task,
@@ -146,8 +160,9 @@ void run(const Arguments& a) {
   const auto device = device_named(a.device, process_place().local_rank);
   const auto group = communicator_from_environment();
   std::vector<std::string> answers;
-  experiments::with_model(a.model, a.adapter, device, [&](const auto& model, const WeightSources&) {
-    answers = ask(model, tokenizer, task, a, group.get());
+  experiments::with_model(a.model, a.adapter, c10::kCPU, [&](auto& model, const WeightSources&) {
+    with_base(model, a.base, device,
+              [&](const auto& kept) { answers = ask(kept, tokenizer, task, a, group.get()); });
   });
   if (!morphvlm::detail::is_first(group.get())) return;
   if (!a.out.empty()) write_predictions(a.out, task, answers);

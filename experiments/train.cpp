@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "experiments/arguments.hpp"
+#include "experiments/kept_base.hpp"
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
 #include "experiments/shown_answers.hpp"
@@ -24,7 +25,6 @@
 #include "morphvlm/train/gloo.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
-#include "morphvlm/vlm/quantized_model.hpp"
 
 namespace {
 
@@ -259,15 +259,11 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
 template <VisionTower V, LanguageModel L, AdapterPolicy P, class F>
 void with_base(VLM<V, Perceiver, L, P>& model, const Arguments& a, c10::Device device, F&& f) {
   if constexpr (std::is_same_v<P, LoRA<Attn>>) {
-    const auto kept_as = [&]<AdapterPolicy Policy>(std::type_identity<Policy>) {
-      auto kept = quantized<VLM<V, Perceiver, L, Policy>>(model, device);
-      model = {};  // the whole projections
-      f(kept);
-    };
-    if (a.shard_base) return kept_as(std::type_identity<Sharded<P>>{});
-    if (a.stream_base && a.base == "nf4") return kept_as(std::type_identity<Streamed<P, NF4>>{});
-    if (a.stream_base) return kept_as(std::type_identity<Streamed<P>>{});
-    if (a.base == "nf4") return kept_as(std::type_identity<Quantized<NF4, P>>{});
+    using experiments::with_kept;
+    if (a.shard_base) return with_kept<Sharded<P>>(model, device, f);
+    if (a.stream_base && a.base == "nf4") return with_kept<Streamed<P, NF4>>(model, device, f);
+    if (a.stream_base) return with_kept<Streamed<P>>(model, device, f);
+    if (a.base == "nf4") return with_kept<Quantized<NF4, P>>(model, device, f);
   }
   convert(model, at::TensorOptions().device(device));
   f(model);

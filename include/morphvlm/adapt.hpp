@@ -5,6 +5,7 @@
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/adapt/nf4_cuda.hpp"
+#include "morphvlm/adapt/nf4_levels.hpp"
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/adapt/shards.hpp"

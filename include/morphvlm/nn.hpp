@@ -13,6 +13,7 @@
 #include "morphvlm/nn/feed_forward.hpp"
 #include "morphvlm/nn/few_rows_cpu.hpp"
 #include "morphvlm/nn/few_rows_cuda.hpp"
+#include "morphvlm/nn/few_rows_cuda_weights.hpp"
 #include "morphvlm/nn/few_rows_kernels.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/few_rows_steps.hpp"

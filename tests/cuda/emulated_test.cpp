@@ -50,8 +50,8 @@ TEST_P(EmulatedKernels, ProductsOfFewRows) {
           b{normal({13}, 5), Tensor{}, normal({3}, 6)};
       for (std::size_t count = 1; count <= w.size(); ++count) {
         const auto first = static_cast<std::ptrdiff_t>(count);
-        const auto y =
-            few_rows_products_on_cuda(x, {w.begin(), w.begin() + first}, {b.begin(), b.begin() + first});
+        const auto y = few_rows_products_on_cuda(x, std::vector(w.begin(), w.begin() + first),
+                                                 {b.begin(), b.begin() + first});
         ASSERT_EQ(y.size(), count);
         for (std::size_t i = 0; i < count; ++i) {
           Tensor exact = at::linear(x.to(at::kDouble), w[i].to(at::kDouble));
@@ -78,7 +78,7 @@ TEST_P(EmulatedKernels, StepsOfProducts) {
   constexpr std::int64_t kIn = 1160;
   const Tensor x = normal({3, 1, kIn}, 1).add(2), w = normal({13, kIn}, 2).div(30), b = normal({13}, 3);
   const auto product = [&](const FewRowsSteps& steps) {
-    return few_rows_products_on_cuda(x, {w}, {b}, steps).front();
+    return few_rows_products_on_cuda(x, std::vector{w}, {b}, steps).front();
   };
   const RMSNorm rms{normal({kIn}, 4), 0.25};
   const LayerNorm layer{normal({kIn}, 5), normal({kIn}, 6), 0.25}, bare{normal({kIn}, 5), {}, 0.25};
@@ -109,15 +109,41 @@ TEST_P(EmulatedKernels, Nf4IsUnpackedToTheLastBit) {
 }
 
 TEST_P(EmulatedKernels, Nf4Products) {
-  for (const std::int64_t in : {64, 192, 1280}) {
-    const auto p = NF4::pack(normal({21, in}, 5, at::kFloat));
+  for (const std::int64_t in : {64, 192, 2560}) {  // a part of a warp's stride, one and a bit, more than two
+    const std::vector<NF4::Packed> w{NF4::pack(normal({21, in}, 5, at::kFloat)),
+                                     NF4::pack(normal({8, in}, 6, at::kFloat)),
+                                     NF4::pack(normal({3, in}, 7, at::kFloat))};
+    const std::vector<Tensor> b{normal({21}, 8), Tensor{}, normal({3}, 9)};
     for (const std::int64_t rows : {1, 4}) {
-      const Tensor x = normal({rows, 1, in}, 6);
-      const Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(p, at::kFloat).to(at::kDouble));
-      EXPECT_LT(error(detail::nf4_product_on_cuda(x, p, detail::shared_dynamic_levels()), exact), 4e-3)
-          << in << ' ' << rows;
+      const Tensor x = normal({rows, 1, in}, 10);
+      const auto y = few_rows_products_on_cuda(x, w, b);
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(w[i], at::kFloat).to(at::kDouble));
+        if (b[i].defined()) exact = exact.add(b[i]);
+        EXPECT_LT(error(y[i], exact), 4e-3) << in << ' ' << rows << ' ' << i;
+      }
     }
   }
+}
+
+TEST_P(EmulatedKernels, StepsOfNf4Products) {
+  constexpr std::int64_t kIn = 1216, kOut = 13;
+  const auto packed = NF4::pack(normal({kOut, kIn}, 2, at::kFloat).div(30)),
+             other = NF4::pack(normal({kOut, kIn}, 3, at::kFloat).div(30));
+  const Tensor w = NF4::unpack(packed, at::kFloat), u = NF4::unpack(other, at::kFloat);
+  const Tensor x = normal({3, 1, kIn}, 1).add(2), onto = normal({3, 1, kOut}, 7),
+               gate = at::full({1}, 0.5, at::kBFloat16);
+  const LayerNorm norm{normal({kIn}, 5), normal({kIn}, 6), 0.25};
+  const Tensor rows = norm(x).to(at::kFloat), y = at::linear(rows, w);
+  FewRowsSteps steps = normed_by(norm);
+  EXPECT_LT(error(few_rows_swiglu_on_cuda(x, packed, other, steps), at::silu(y).mul(at::linear(rows, u))),
+            1e-2);
+  steps.gelu = true;
+  steps.gate = gate;
+  steps.onto = onto;
+  EXPECT_LT(error(few_rows_products_on_cuda(x, std::vector{packed}, {Tensor{}}, steps).front(),
+                  onto.add(at::gelu(y).mul(at::tanh(gate)))),
+            1e-2);
 }
 
 TEST_P(EmulatedKernels, TurnedHeads) {

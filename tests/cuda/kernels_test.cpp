@@ -15,6 +15,7 @@
 
 #include "morphvlm/core/late_flag.hpp"
 #include "morphvlm/core/rng.hpp"
+#include "morphvlm/nn/norm.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/self_attention.hpp"
 #include "tests/support/cuda.hpp"
@@ -50,9 +51,11 @@ struct CudaCompiler : ::testing::Test {
 TEST_F(CudaCompiler, MakesEveryKernelForEveryCard) {
   for (const std::string card : {"sm_80", "sm_90"}) {
     for (std::int64_t rows = 1; rows <= kMaxCudaRows; ++rows) {
-      EXPECT_FALSE(detail::few_rows_cuda_kernel(rows, false).compile(card).empty());
-      EXPECT_FALSE(detail::few_rows_cuda_kernel(rows, true).compile(card).empty());
-      EXPECT_FALSE(detail::nf4_product_kernel(rows).compile(card).empty());
+      for (const auto* kernels : {&detail::few_rows_cuda_kernels(detail::CudaPlainRows{}),
+                                  &detail::few_rows_cuda_kernels(detail::CudaNf4Rows{})}) {
+        EXPECT_FALSE(kernels->products(rows).compile(card).empty());
+        EXPECT_FALSE(kernels->swiglu(rows).compile(card).empty());
+      }
     }
     for (const bool wide : {false, true}) EXPECT_FALSE(detail::nf4_unpack_kernel(wide).compile(card).empty());
     EXPECT_FALSE(detail::decode_attention_kernel().compile(card).empty());
@@ -80,7 +83,7 @@ TEST_F(CudaKernels, ProductsOfFewRows) {
         Tensor exact = at::linear(x.to(at::kDouble), w[i].to(at::kDouble));
         if (b[i].defined()) exact = exact.add(b[i]);
         EXPECT_LT(error(y[i], exact), 4e-3) << in << ' ' << rows << ' ' << i;
-        EXPECT_LT(error(few_rows_products_on_cuda(x, {w[i]}, {b[i]}).front(), exact), 4e-3);
+        EXPECT_LT(error(few_rows_products_on_cuda(x, std::vector{w[i]}, {b[i]}).front(), exact), 4e-3);
       }
       const Tensor gate = at::linear(x, w[2]), up = at::linear(x, w[2].neg());
       EXPECT_LT(error(few_rows_swiglu_on_cuda(x, w[2], w[2].neg()), at::silu(gate).mul(up)), 1e-2);
@@ -123,6 +126,10 @@ TEST_F(CudaKernels, Nf4Products) {
       const Tensor x = normal({rows, 1, in}, 6);
       const Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(p, at::kFloat).to(at::kDouble));
       EXPECT_LT(error(detail::packed_product<NF4>(x, p), exact), 4e-3) << in << ' ' << rows;
+      ASSERT_TRUE(takes_few_rows(x, p));
+      const RMSNorm norm{normal({in}, 7)};
+      const Tensor gate = at::linear(norm(x), NF4::unpack(p, at::kBFloat16));
+      EXPECT_LT(error(few_rows_swiglu(x, p, p, normed_by(norm)), at::silu(gate).mul(gate)), 1e-2);
     }
   }
 }

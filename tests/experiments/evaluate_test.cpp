@@ -2,14 +2,19 @@
 // run it. What the model says is noise; what is asked, written and scored is not.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 #include <map>
 #include <set>
 
 #include "experiments/evaluate_task.hpp"
+#include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/data/load_tokenizer.hpp"
 #include "morphvlm/eval/vqa_score.hpp"
+#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/io/torch_pickle.hpp"
 #include "tests/experiments/model_folder.hpp"
 #include "tests/io/files.hpp"
 #include "tests/support/golden.hpp"
@@ -215,6 +220,41 @@ TEST_F(EvaluateProgram, StereoSetPicksStatements) {
   EXPECT_EQ(found.at("by_bias").size(), 2u);
 }
 
+// The folder's projections as NF4 gives them back.
+void round_projections(const std::filesystem::path& model) {
+  const auto round = [](const StateDict& from, std::initializer_list<const char*> projections) {
+    StateDict to;
+    for (const auto& [name, t] : from) {
+      const bool is_one = std::any_of(projections.begin(), projections.end(),
+                                      [&](const char* glob) { return matches(name, glob); });
+      to.emplace(name, is_one ? NF4::unpack(NF4::pack(t), t.scalar_type()) : t);
+    }
+    return to;
+  };
+  const auto language = model / "language/model.safetensors";
+  StateDict whole;  // not mapped from the file that is written
+  for (const auto& [name, t] : load_safetensors(language)) whole.emplace(name, t.clone());
+  save_safetensors(language, round(whole, {"*_proj.weight"}));
+  save_safetensors(model / "flamingo/checkpoint.safetensors",
+                   round(load_torch(model / "flamingo/checkpoint.pt"),
+                         {"*gated_cross_attn*.to_q.weight", "*gated_cross_attn*.to_kv.weight",
+                          "*gated_cross_attn*.to_out.weight", "*gated_cross_attn*.ff.1.weight",
+                          "*gated_cross_attn*.ff.3.weight"}));
+}
+
+TEST_F(EvaluateProgram, AFourBitBaseIsWhatItsWeightsStandFor) {
+  make_vqav2();
+  const std::string how = " --shots 2 --num_beams 1 --max_new_tokens 24";
+  scores("vqav2", how);
+  const auto plain = answers;
+  scores("vqav2", how + " --base nf4");
+  const auto packed = answers;
+  EXPECT_NE(packed, plain);
+  round_projections(model);
+  scores("vqav2", how);
+  EXPECT_EQ(answers, packed);
+}
+
 TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
   const auto message = [&](const std::string& task, const std::string& more = "") {
     EXPECT_NE(run(task, more), 0);
@@ -225,6 +265,7 @@ TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
   make_vqav2();
   EXPECT_THAT(message("vqav2", " --limit 8"), HasSubstr("--limit 8, but there are 7 questions"));
   EXPECT_THAT(message("vqav2", " --batch 0"), HasSubstr("--batch"));
+  EXPECT_THAT(message("vqav2", " --base int3"), HasSubstr("expected plain or nf4, found \"int3\""));
   EXPECT_THAT(message("vqav2", " --shots -2"), HasSubstr("--shots"));
   std::filesystem::remove(data / "val2014/COCO_val2014_000000000001.jpg");
   EXPECT_THAT(message("vqav2"), HasSubstr("1 images are missing"));

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "morphvlm/adapt/nf4_cuda.hpp"
+#include "morphvlm/adapt/nf4_levels.hpp"
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -31,24 +32,6 @@
 namespace morphvlm {
 
 namespace detail {
-
-// NormalFloat's 16 levels, as bitsandbytes has them.
-inline constexpr std::array<float, 16> kNf4Levels{-1.0F,
-                                                  -0.6961928009986877F,
-                                                  -0.5250730514526367F,
-                                                  -0.39491748809814453F,
-                                                  -0.28444138169288635F,
-                                                  -0.18477343022823334F,
-                                                  -0.09105003625154495F,
-                                                  0.0F,
-                                                  0.07958029955625534F,
-                                                  0.16093020141124725F,
-                                                  0.24611230194568634F,
-                                                  0.33791524171829224F,
-                                                  0.44070982933044434F,
-                                                  0.5626170039176941F,
-                                                  0.7229568362236023F,
-                                                  1.0F};
 
 // The 256 levels of the 8-bit code that scales are kept in: for each power of ten below 1, twice as many
 // values as for the one before it (Dettmers 2015). float32 arithmetic throughout, as the reference's.

@@ -13,6 +13,7 @@
 #include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_cuda_weights.hpp"
 #include "morphvlm/nn/few_rows_steps.hpp"
 
 namespace morphvlm {
@@ -35,51 +36,10 @@ struct FewRowsFinish {
   int gelu = 0;
 };
 
-// A warp to an output: the weight's row streams past, eight numbers to a load, four loads under way at a
-// time, the first four ahead of everything else.
+// What stands before and behind the products, whatever their weights are kept in.
 inline constexpr std::string_view kFewRowsCuda = R"(
 struct Norm { const uint4* weight; const uint4* bias; float eps; int is_centred; };
 struct Finish { const Bf16* gate; const Bf16* onto; int gelu; };
-struct Sums { float of[ROWS]; };
-struct Ahead { uint4 of[4]; };
-
-__device__ __forceinline__ Ahead ask_ahead(const uint4* __restrict__ w, int vectors) {
-  Ahead a;
-#pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const int i = threadIdx.x % 32 + 32 * k;
-    a.of[k] = i < vectors ? __ldcs(w + i) : make_uint4(0, 0, 0, 0);
-  }
-  return a;
-}
-
-__device__ __forceinline__ Sums products(const uint4* __restrict__ w, const Ahead& ahead, const uint4* x, int vectors) {
-  Sums sums;
-  for (int r = 0; r < ROWS; ++r) sums.of[r] = 0;
-  const int lane = threadIdx.x % 32;
-  Ahead a = ahead;
-  int i = lane;
-  for (; i + 96 < vectors; i += 128) {
-    const Ahead now = a;
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-      if (i + 128 + 32 * k < vectors) a.of[k] = __ldcs(w + i + 128 + 32 * k);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-#pragma unroll
-      for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(now.of[k], x[r * vectors + i + 32 * k], sums.of[r]);
-    }
-  }
-#pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    if (i + 32 * k >= vectors) break;
-#pragma unroll
-    for (int r = 0; r < ROWS; ++r) sums.of[r] = dot(a.of[k], x[r * vectors + i + 32 * k], sums.of[r]);
-  }
-#pragma unroll
-  for (int r = 0; r < ROWS; ++r) sums.of[r] = warp_sum(sums.of[r]);
-  return sums;
-}
 
 __device__ __forceinline__ float block_sum(float x, float* shared) {
   x = warp_sum(x);
@@ -143,24 +103,25 @@ __device__ __forceinline__ Bf16 finished(float sum, const Finish& finish, long l
 // y1, y2, y3 = x W1^T + b1, ...; [ROWS, out] each. A weight that is not there has 0 outputs.
 inline constexpr std::string_view kFewRowsProductsCuda = R"(
 extern "C" __global__ void __launch_bounds__(256) few_rows_products(
-    const uint4* x, const uint4* w1, const uint4* w2, const uint4* w3, const Bf16* b1, const Bf16* b2,
-    const Bf16* b3, Bf16* y1, Bf16* y2, Bf16* y3, int out1, int out2, int out3, int vectors, Norm norm, Finish finish) {
+    const uint4* x, Weight w1, Weight w2, Weight w3, const Bf16* b1, const Bf16* b2, const Bf16* b3, Bf16* y1, Bf16* y2,
+    Bf16* y3, int out1, int out2, int out3, int vectors, Norm norm, Finish finish) {
   __shared__ uint4 staged[ROWS * NORMED_VECTORS];
+  __shared__ Tables tables;
   int o = blockIdx.x * 8 + threadIdx.x / 32;
-  const uint4* w = w1;
+  Weight w = w1;
   const Bf16* b = b1;
   Bf16* y = y1;
   int out = out1;
   if (o >= out1) { o -= out1; w = w2; b = b2; y = y2; out = out2; }
   if (y == y2 && o >= out2) { o -= out2; w = w3; b = b3; y = y3; out = out3; }
   const bool is_there = o < out;
-  const uint4* const row = w + (is_there ? (long long)o * vectors : 0);
-  const Ahead ahead = ask_ahead(row, is_there ? vectors : 0);
+  const Ahead ahead = ask_ahead(w, is_there ? o : 0, is_there ? vectors : 0);
   let_next_start();
+  prepare(tables, w1);
   wait_for_earlier();
   const uint4* const rows = normed_rows(x, vectors, norm, staged);
   if (!is_there) return;
-  const Sums sums = products(row, ahead, rows, vectors);
+  const Sums sums = products(tables, w, o, ahead, rows, vectors);
   if (threadIdx.x % 32 != 0) return;
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -172,20 +133,21 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_products(
 
 // y = silu(x G^T) * (x U^T), each product rounded as if it had been stored.
 inline constexpr std::string_view kSwiGluCuda = R"(
-extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x, const uint4* gate, const uint4* up,
-                                                                  Bf16* y, int out, int vectors, Norm norm) {
+extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x, Weight gate, Weight up, Bf16* y,
+                                                                  int out, int vectors, Norm norm) {
   __shared__ uint4 staged[ROWS * NORMED_VECTORS];
+  __shared__ Tables tables;
   const int o = blockIdx.x * 8 + threadIdx.x / 32;
   const bool is_there = o < out;
-  const long long first = is_there ? (long long)o * vectors : 0;
-  const Ahead of_gate = ask_ahead(gate + first, is_there ? vectors : 0),
-              of_up = ask_ahead(up + first, is_there ? vectors : 0);
+  const Ahead of_gate = ask_ahead(gate, is_there ? o : 0, is_there ? vectors : 0),
+              of_up = ask_ahead(up, is_there ? o : 0, is_there ? vectors : 0);
   let_next_start();
+  prepare(tables, gate);
   wait_for_earlier();
   const uint4* const rows = normed_rows(x, vectors, norm, staged);
   if (!is_there) return;
-  const Sums g = products(gate + first, of_gate, rows, vectors);
-  const Sums u = products(up + first, of_up, rows, vectors);
+  const Sums g = products(tables, gate, o, of_gate, rows, vectors);
+  const Sums u = products(tables, up, o, of_up, rows, vectors);
   if (threadIdx.x % 32 != 0) return;
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -196,12 +158,30 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x
 }
 )";
 
-inline const CudaKernel& few_rows_cuda_kernel(std::int64_t rows, bool is_swiglu) {
-  static const std::string kCommon =
-      "#define NORMED_VECTORS " + std::to_string(kMaxNormedWidth / 8) + std::string(kFewRowsCuda);
-  static const CudaKernelsByRows kProducts("few_rows_products", kCommon + std::string(kFewRowsProductsCuda)),
-      kSwiGlu("few_rows_swiglu", kCommon + std::string(kSwiGluCuda));
-  return (is_swiglu ? kSwiGlu : kProducts)[rows];
+// The kernels over one kind of weight.
+class FewRowsCudaKernels {
+ public:
+  explicit FewRowsCudaKernels(std::string_view weight)
+      : products_("few_rows_products", text(weight, kFewRowsProductsCuda)),
+        swiglu_("few_rows_swiglu", text(weight, kSwiGluCuda)) {}
+  const CudaKernel& products(std::int64_t rows) const { return products_[rows]; }
+  const CudaKernel& swiglu(std::int64_t rows) const { return swiglu_[rows]; }
+
+ private:
+  static std::string text(std::string_view weight, std::string_view body) {
+    return "#define NORMED_VECTORS " + std::to_string(kMaxNormedWidth / 8) + std::string(kFewRowsCuda) +
+           std::string(weight) + std::string(body);
+  }
+  CudaKernelsByRows products_, swiglu_;
+};
+
+inline const FewRowsCudaKernels& few_rows_cuda_kernels(const CudaPlainRows&) {
+  static const FewRowsCudaKernels kKernels(kPlainRowsCuda);
+  return kKernels;
+}
+inline const FewRowsCudaKernels& few_rows_cuda_kernels(const CudaNf4Rows&) {
+  static const FewRowsCudaKernels kKernels(nf4_cuda() + std::string(kNf4RowsCuda));
+  return kKernels;
 }
 
 inline FewRowsNorm norm_of(const FewRowsSteps& steps) {
@@ -220,60 +200,70 @@ inline bool is_whole_vectors(const Tensor& t) {
          reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % 16 == 0;
 }
 
+// Few rows of BFloat16 on CUDA, in whole vectors of eight.
+inline bool are_few_rows_on_cuda(const Tensor& x) {
+  return x.is_cuda() && has_cuda_kernels() && x.numel() > 0 && x.numel() <= kMaxCudaRows * x.size(-1) &&
+         is_whole_vectors(x);
+}
+
 }  // namespace detail
 
 /// Whether the kernels here can multiply as many rows as x [..., any width] has by weights like `weight`
 /// [out, in]: BFloat16 on CUDA, few rows, whole vectors of eight.
 inline bool is_few_rows_on_cuda(const Tensor& x, const Tensor& weight) {
-  return x.is_cuda() && weight.is_cuda() && has_cuda_kernels() && x.numel() > 0 &&
-         x.numel() <= kMaxCudaRows * x.size(-1) && detail::is_whole_vectors(x) &&
-         detail::is_whole_vectors(weight);
+  return detail::are_few_rows_on_cuda(x) && weight.is_cuda() && detail::is_whole_vectors(weight);
+}
+/// The same for weights in 4 bits, of which a row must be whole blocks.
+inline bool is_few_rows_on_cuda(const Tensor& x, const NF4::Packed& weight) {
+  return detail::are_few_rows_on_cuda(x) && weight.codes.is_cuda() && weight.in % NF4::block == 0;
 }
 
 /// x W^T + b for one to three weights [out, in] (see is_few_rows_on_cuda) and as many biases [out], undefined
 /// where there is none; sums in fp32. Steps behind the product are for one weight alone. No gradient.
-inline std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std::vector<Tensor>& weights,
-                                                     const std::vector<Tensor>& biases,
-                                                     const FewRowsSteps& steps = {}) {
-  const auto in = weights.front().size(1), rows = x.numel() / in;
+template <class W>
+std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std::vector<W>& weights,
+                                              const std::vector<Tensor>& biases,
+                                              const FewRowsSteps& steps = {}) {
+  const auto in = detail::inputs_of(weights.front()), rows = x.numel() / in;
   auto shape = x.sizes().vec();
   std::vector<Tensor> out;
-  std::array<const void*, 3> w{}, b{};
+  std::array<decltype(detail::cuda_rows(weights.front())), 3> w{};
+  std::array<const void*, 3> b{};
   std::array<void*, 3> y{};
   std::array<int, 3> outputs{};
   std::int64_t all = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    shape.back() = weights[i].size(0);
+    shape.back() = detail::outputs_of(weights[i]);
     out.push_back(at::empty(shape, x.options().requires_grad(false)));
-    w[i] = weights[i].const_data_ptr();
+    w[i] = detail::cuda_rows(weights[i]);
     b[i] = detail::address(biases[i]);
     y[i] = out[i].mutable_data_ptr();
-    outputs[i] = static_cast<int>(weights[i].size(0));
-    all += weights[i].size(0);
+    outputs[i] = static_cast<int>(shape.back());
+    all += shape.back();
   }
   FlopMeter::add(2.0 * static_cast<double>(rows * in * all));
   const detail::FewRowsFinish finish{
       .gate = detail::address(steps.gate), .onto = detail::address(steps.onto), .gelu = steps.gelu ? 1 : 0};
-  detail::few_rows_cuda_kernel(rows, false)
-      .launch(x.device(), detail::few_rows_grid(all, steps), x.const_data_ptr(), w[0], w[1], w[2], b[0], b[1],
-              b[2], y[0], y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8),
-              detail::norm_of(steps), finish);
+  detail::few_rows_cuda_kernels(w[0]).products(rows).launch(
+      x.device(), detail::few_rows_grid(all, steps), x.const_data_ptr(), w[0], w[1], w[2], b[0], b[1], b[2],
+      y[0], y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8), detail::norm_of(steps),
+      finish);
   return out;
 }
 
 /// silu(x G^T) * (x U^T) for G, U [hidden, in] (see is_few_rows_on_cuda); of the steps those before the
 /// product. No gradient.
-inline Tensor few_rows_swiglu_on_cuda(const Tensor& x, const Tensor& gate, const Tensor& up,
-                                      const FewRowsSteps& steps = {}) {
-  const auto in = gate.size(1), rows = x.numel() / in;
+template <class W>
+Tensor few_rows_swiglu_on_cuda(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
+  const auto in = detail::inputs_of(gate), hidden = detail::outputs_of(gate), rows = x.numel() / in;
   auto shape = x.sizes().vec();
-  shape.back() = gate.size(0);
+  shape.back() = hidden;
   Tensor out = at::empty(shape, x.options().requires_grad(false));
-  FlopMeter::add(4.0 * static_cast<double>(rows * gate.numel()));
-  detail::few_rows_cuda_kernel(rows, true)
-      .launch(x.device(), detail::few_rows_grid(gate.size(0), steps), x.const_data_ptr(),
-              gate.const_data_ptr(), up.const_data_ptr(), out.mutable_data_ptr(),
-              static_cast<int>(gate.size(0)), static_cast<int>(in / 8), detail::norm_of(steps));
+  FlopMeter::add(4.0 * static_cast<double>(rows * in * hidden));
+  const auto of_gate = detail::cuda_rows(gate), of_up = detail::cuda_rows(up);
+  detail::few_rows_cuda_kernels(of_gate).swiglu(rows).launch(
+      x.device(), detail::few_rows_grid(hidden, steps), x.const_data_ptr(), of_gate, of_up,
+      out.mutable_data_ptr(), static_cast<int>(hidden), static_cast<int>(in / 8), detail::norm_of(steps));
   return out;
 }
 

@@ -5,7 +5,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <initializer_list>
-#include <type_traits>
 #include <vector>
 
 #include "morphvlm/core/affine.hpp"
@@ -16,13 +15,14 @@
 namespace morphvlm {
 
 /// Whether few_rows_products takes as many rows as x [..., any width] has, with weights like `weight`: a
-/// tensor in x's dtype, on its device, laid out as the kernels there read it, or, on a CPU, one in few bits.
+/// tensor in x's dtype, on its device, laid out as the kernels there read it, or one in few bits (on CUDA NF4
+/// alone).
 template <class W>
 bool takes_few_rows(const Tensor& x, const W& weight) requires requires {
   detail::has_rows(x, weight);
 }
 {
-  if constexpr (std::is_same_v<W, Tensor>) {
+  if constexpr (requires { is_few_rows_on_cuda(x, weight); }) {
     if (x.is_cuda()) return is_few_rows_on_cuda(x, weight);
   }
   return is_few_rows(x, x.size(-1)) && detail::has_rows(x, weight);
@@ -33,7 +33,7 @@ bool takes_few_rows(const Tensor& x, const W& weight) requires requires {
 template <class W>
 std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<W>& weights,
                                       const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
-  if constexpr (std::is_same_v<W, Tensor>) {
+  if constexpr (requires(const W& w) { is_few_rows_on_cuda(x, w); }) {
     if (x.is_cuda()) return few_rows_products_on_cuda(x, weights, biases, steps);
   }
   return few_rows_products_on_cpu(x, weights, biases, steps);
@@ -49,7 +49,7 @@ std::vector<Tensor> few_rows_products(const Tensor& x, std::initializer_list<W> 
 /// No gradient.
 template <class W>
 Tensor few_rows_swiglu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
-  if constexpr (std::is_same_v<W, Tensor>) {
+  if constexpr (requires { is_few_rows_on_cuda(x, gate); }) {
     if (x.is_cuda()) return few_rows_swiglu_on_cuda(x, gate, up, steps);
   }
   return few_rows_swiglu_on_cpu(x, gate, up, steps);

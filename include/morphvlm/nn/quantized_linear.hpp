@@ -22,18 +22,16 @@ namespace morphvlm {
 
 namespace detail {
 
-// x W^T without a gradient.
+// x W^T without a gradient, of a weight that was written long ago or has just been fetched.
 template <WeightFormat F>
-Tensor packed_product(const Tensor& x, const typename F::Packed& packed) {
-  if constexpr (requires { F::fetch(packed); }) return packed_product<typename F::Inner>(x, F::fetch(packed));
+Tensor packed_product(const Tensor& x, const typename F::Packed& packed, bool is_old = true) {
+  if constexpr (requires { F::fetch(packed); })
+    return packed_product<typename F::Inner>(x, F::fetch(packed), false);
   if constexpr (std::is_same_v<F, Whole>) return product(x, F::unpack(packed, x.scalar_type()), {});
-  if constexpr (std::is_same_v<F, NF4>) {
-    if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && packed.in % NF4::block == 0 && x.numel() > 0 &&
-        x.numel() <= kMaxCudaRows * packed.in && has_cuda_kernels())
-      return nf4_product_on_cuda(x, packed, shared_dynamic_levels(x.device()));
-  }
   if constexpr (requires { takes_few_rows(x, packed); }) {
-    if (takes_few_rows(x, packed)) return few_rows_products(x, {packed}, {Tensor{}}).front();
+    const Tensor rows = x.contiguous();
+    if (takes_few_rows(rows, packed))
+      return few_rows_products(rows, {packed}, {Tensor{}}, {.weights_are_old = is_old}).front();
   }
   return affine(x, F::unpack(packed, x.scalar_type()));
 }
