@@ -14,14 +14,17 @@
 
 namespace morphvlm {
 
+/// A weight in a form that products of few rows read as it is kept: a tensor, NF4::Packed, Int8::Packed.
+template <class W>
+concept KeptWeight = requires(const Tensor& x, const W& weight) {
+  detail::has_rows(x, weight);
+};
+
 /// Whether few_rows_products takes as many rows as x [..., any width] has, with weights like `weight`: a
 /// tensor in x's dtype, on its device, laid out as the kernels there read it, or one in few bits (on CUDA NF4
 /// alone).
-template <class W>
-bool takes_few_rows(const Tensor& x, const W& weight) requires requires {
-  detail::has_rows(x, weight);
-}
-{
+template <KeptWeight W>
+bool takes_few_rows(const Tensor& x, const W& weight) {
   if constexpr (requires { is_few_rows_on_cuda(x, weight); }) {
     if (x.is_cuda()) return is_few_rows_on_cuda(x, weight);
   }
@@ -30,7 +33,7 @@ bool takes_few_rows(const Tensor& x, const W& weight) requires requires {
 
 /// x W^T + b for one to three weights [out, in] (see takes_few_rows) and as many biases [out], undefined
 /// where there is none; sums in fp32. Steps behind the product are for one weight alone. No gradient.
-template <class W>
+template <KeptWeight W>
 std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<W>& weights,
                                       const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
   if constexpr (requires(const W& w) { is_few_rows_on_cuda(x, w); }) {
@@ -39,7 +42,7 @@ std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<W>& wei
   return few_rows_products_on_cpu(x, weights, biases, steps);
 }
 /// The same.
-template <class W>
+template <KeptWeight W>
 std::vector<Tensor> few_rows_products(const Tensor& x, std::initializer_list<W> weights,
                                       const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
   return few_rows_products(x, std::vector<W>(weights), biases, steps);
@@ -47,7 +50,7 @@ std::vector<Tensor> few_rows_products(const Tensor& x, std::initializer_list<W> 
 
 /// silu(x G^T) * (x U^T) for G, U [hidden, in] (see takes_few_rows); of the steps those before the product.
 /// No gradient.
-template <class W>
+template <KeptWeight W>
 Tensor few_rows_swiglu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
   if constexpr (requires { is_few_rows_on_cuda(x, gate); }) {
     if (x.is_cuda()) return few_rows_swiglu_on_cuda(x, gate, up, steps);

@@ -51,9 +51,7 @@ namespace detail {
 
 // Whether products of few rows read the projection's weight as it is kept.
 template <class L>
-concept FewRowsProjection = requires(const L& linear, const Tensor& x) {
-  takes_few_rows(x, linear.weight);
-};
+concept FewRowsProjection = KeptWeight<decltype(L::weight)>;
 
 // Whether the projection is no more than a product with its weight as it is, and few_rows_products takes as
 // many rows as x [..., any width] has.

@@ -28,7 +28,7 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed, bool is
   if constexpr (requires { F::fetch(packed); })
     return packed_product<typename F::Inner>(x, F::fetch(packed), false);
   if constexpr (std::is_same_v<F, Whole>) return product(x, F::unpack(packed, x.scalar_type()), {});
-  if constexpr (requires { takes_few_rows(x, packed); }) {
+  if constexpr (KeptWeight<typename F::Packed>) {
     const Tensor rows = x.contiguous();
     if (takes_few_rows(rows, packed))
       return few_rows_products(rows, {packed}, {Tensor{}}, {.weights_are_old = is_old}).front();
