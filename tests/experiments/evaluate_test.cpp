@@ -227,13 +227,13 @@ void round_projections(const std::filesystem::path& model) {
     for (const auto& [name, t] : from) {
       const bool is_one = std::any_of(projections.begin(), projections.end(),
                                       [&](const char* glob) { return matches(name, glob); });
-      to.emplace(name, is_one ? NF4::unpack(NF4::pack(t), t.scalar_type()) : t);
+      to.emplace_back(name, is_one ? NF4::unpack(NF4::pack(t), t.scalar_type()) : t);
     }
     return to;
   };
   const auto language = model / "language/model.safetensors";
   StateDict whole;  // not mapped from the file that is written
-  for (const auto& [name, t] : load_safetensors(language)) whole.emplace(name, t.clone());
+  for (const auto& [name, t] : load_safetensors(language)) whole.emplace_back(name, t.clone());
   save_safetensors(language, round(whole, {"*_proj.weight"}));
   save_safetensors(model / "flamingo/checkpoint.safetensors",
                    round(load_torch(model / "flamingo/checkpoint.pt"),
