@@ -48,7 +48,7 @@ struct LowRank {
   }
 
   /// y [..., out] plus this term of x [..., in], in y's memory, which the caller must own alone.
-  Tensor add_to(Tensor y, const Tensor& x) const {
+  Tensor add_to(Tensor y, const Tensor& x) const {  // NOLINT(*-value-param): the caller gives it up
     if (!detail::computes_like(x, c10::kCUDA)) return y.add_((*this)(x));
     // One product that adds, instead of one that writes and a sum that reads it. Not as views, which autograd
     // would have to follow.

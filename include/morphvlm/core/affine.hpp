@@ -55,7 +55,7 @@ inline Tensor wide_affine(const Tensor& x, const Tensor& weight, const Tensor& b
   const Tensor rows = rows_in_fp32(x);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  const Tensor out = at::empty(shape, x.options().requires_grad(false));
+  Tensor out = at::empty(shape, x.options().requires_grad(false));
   const Tensor out_rows = out.view({-1, weight.size(0)});
   by_pieces(weight.size(0), weight.size(1), [&](std::int64_t first, std::int64_t last) {
     Tensor part = at::mm(rows, weight.slice(0, first, last).to(at::kFloat).t());

@@ -41,7 +41,8 @@ inline std::int64_t convolution_places(const Tensor& x, const Tensor& w, std::in
 
 // Scores and weighted sum of attention: rows of q against the keys.
 inline double attention_flops(const Tensor& q, const Tensor& k, const Tensor& v) {
-  return 2.0 * static_cast<double>(q.numel() / q.size(-1)) * static_cast<double>(k.size(-2)) *
+  const auto rows = q.numel() / q.size(-1);
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(k.size(-2)) *
          static_cast<double>(q.size(-1) + v.size(-1));
 }
 
@@ -72,8 +73,8 @@ inline double operator_flops(std::string_view name, c10::ArrayRef<const c10::IVa
   }
   if (name == "aten::convolution_backward") {
     const auto wanted = in[10].toBoolList();
-    const double one = 2.0 * static_cast<double>(tensor(0).numel()) *
-                       static_cast<double>(tensor(2).numel() / tensor(2).size(0));
+    const auto of_output = tensor(2).numel() / tensor(2).size(0);
+    const double one = 2.0 * static_cast<double>(tensor(0).numel()) * static_cast<double>(of_output);
     return one * ((wanted[0] ? 1 : 0) + (wanted[1] ? 1 : 0));
   }
   return 0;

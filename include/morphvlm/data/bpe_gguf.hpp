@@ -24,7 +24,7 @@ inline std::optional<std::int64_t> gguf_token_id(const GgufFile& file, const cha
 inline std::string gguf_pre_tokenizer(const GgufFile& file) {
   constexpr const char* kKey = "tokenizer.ggml.pre";
   if (file.contains(kKey)) return file.get<std::string>(kKey);
-  const auto architecture = file.get_or<std::string>("general.architecture", "");
+  auto architecture = file.get_or<std::string>("general.architecture", "");
   if (architecture == "gptneox" || architecture == "gpt2" || architecture == "mpt") return architecture;
   return file.get<std::string>(kKey);
 }

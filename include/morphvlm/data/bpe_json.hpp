@@ -37,7 +37,7 @@ inline std::string split_pattern(const Json& pattern, std::string_view where) {
     expect(!text.empty() && text.find("\\E") == std::string::npos, where, ": Split: pattern not supported");
     return "\\Q" + text + "\\E";
   }
-  const auto text = json_get<std::string>(pattern, "Regex", where);
+  auto text = json_get<std::string>(pattern, "Regex", where);
   expect(text.find("&&") == std::string::npos, where, ": Split: class intersections (&&) are not supported");
   return text;
 }

@@ -100,7 +100,7 @@ inline Image decode_jpeg(std::span<const std::byte> bytes, std::string_view wher
   expect(space == JCS_GRAYSCALE || space == JCS_YCbCr || space == JCS_RGB, where,
          ": JPEG: only gray, YCbCr and RGB are supported, not CMYK or others (", reader.jpeg.num_components,
          " channels)");
-  const Image image = make_image(reader.jpeg.image_height, reader.jpeg.image_width, where);
+  Image image = make_image(reader.jpeg.image_height, reader.jpeg.image_width, where);
   expect(detail::jpeg_read_pixels(&reader, image.pixels.data_ptr<std::uint8_t>()), where,
          ": JPEG: ", reader.message);
   return image;

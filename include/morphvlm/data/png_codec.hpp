@@ -94,7 +94,7 @@ inline Image decode_png(std::span<const std::byte> bytes, std::string_view where
   expect(detail::png_read_header(&reader), where, ": PNG: ", reader.message);
   expect(reader.bit_depth < 16 || reader.color != PNG_COLOR_TYPE_GRAY, where,
          ": PNG: 16-bit gray is not supported; convert the file to 8 bits");
-  const Image image = make_image(reader.height, reader.width, where);
+  Image image = make_image(reader.height, reader.width, where);
   expect(detail::png_read_pixels(&reader, image.pixels.data_ptr<std::uint8_t>()), where,
          ": PNG: ", reader.message);
   return image;

@@ -20,7 +20,7 @@ namespace detail {
 inline std::vector<double> channel_values(const Json& json, const char* key, const std::string& where,
                                           const std::vector<double>& fallback) {
   if (!json.contains(key)) return fallback;
-  const auto values = json_get<std::vector<double>>(json, key, where);
+  auto values = json_get<std::vector<double>>(json, key, where);
   expect(values.size() == 3, where, ": ", key, ": expected 3 values, found ", values.size());
   return values;
 }

@@ -48,8 +48,10 @@ inline ResizeAxis resize_axis(std::int64_t in, std::int64_t out) {
   std::vector<double> row(static_cast<std::size_t>(axis.stride));
   for (std::int64_t x = 0; x < out; ++x) {
     const double center = (static_cast<double>(x) + 0.5) * scale;
+    // Pillow rounds so. NOLINTBEGIN(bugprone-incorrect-roundings)
     const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(center - support + 0.5), 0);
     const auto end = std::min(static_cast<std::int64_t>(center + support + 0.5), in);
+    // NOLINTEND(bugprone-incorrect-roundings)
     axis.windows.push_back({first, end - first});
     double sum = 0.0;
     for (std::int64_t i = 0; i < end - first; ++i)

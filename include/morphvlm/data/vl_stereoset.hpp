@@ -38,7 +38,7 @@ inline constexpr std::array<std::string_view, 8> kStereoSetColumns{
     "bias_type", "target", "context", "stereotype", "anti-stereotype", "unrelated", "label", "Imaeg URL"};
 
 inline std::filesystem::path stereo_set_image(const std::filesystem::path& folder, std::size_t row) {
-  const std::filesystem::path first = folder / (std::to_string(row) + ".jpg");
+  std::filesystem::path first = folder / (std::to_string(row) + ".jpg");
   for (const char* extension : {".jpg", ".jpeg", ".png"}) {
     auto path = first;
     if (std::filesystem::is_regular_file(path.replace_extension(extension))) return path;

@@ -107,7 +107,7 @@ inline void rename_path(const std::filesystem::path& from, const std::filesystem
 // Symbolic links are followed first, so that a link to another disk stays a link.
 inline std::filesystem::path resolve_target(const std::filesystem::path& path) {
   const auto named = path.has_filename() ? path : path.parent_path();
-  const auto resolved = std::filesystem::weakly_canonical(std::filesystem::absolute(named));
+  auto resolved = std::filesystem::weakly_canonical(std::filesystem::absolute(named));
   expect(resolved.has_filename(), "\"", path.string(), "\": expected the path of something to write");
   std::filesystem::create_directories(resolved.parent_path());
   return resolved;

@@ -47,7 +47,8 @@ struct SameConv {
   /// He's normal initialisation by the outputs' fan (the reference's).
   static SameConv init(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
                        std::int64_t groups, const Init& init) {
-    const double std = std::sqrt(2.0 / static_cast<double>(kernel * kernel * out / groups));
+    const auto fan_out = kernel * kernel * out / groups;
+    const double std = std::sqrt(2.0 / static_cast<double>(fan_out));
     return {
         .weight = at::empty({out, in / groups, kernel, kernel}, init.options).normal_(0, std, init.generator),
         .stride = stride,

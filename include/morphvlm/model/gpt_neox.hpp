@@ -36,7 +36,8 @@ struct GptNeoXConfig {
 
   /// Rotated dimensions of a head.
   std::int64_t rotary_dim() const {
-    return static_cast<std::int64_t>(static_cast<double>(hidden_size / num_attention_heads) * rotary_pct);
+    const auto head_dim = hidden_size / num_attention_heads;
+    return static_cast<std::int64_t>(static_cast<double>(head_dim) * rotary_pct);
   }
 };
 

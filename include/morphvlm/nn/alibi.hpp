@@ -19,7 +19,7 @@ inline Tensor alibi_slopes(std::int64_t heads, double bias_max, const at::Device
   const auto n = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(heads)));
   const auto options = TensorOptions(at::kFloat).device(device);
   const Tensor exponent = at::arange(1, n + 1, options).mul(bias_max / static_cast<double>(n));
-  const Tensor slopes = at::pow(2, exponent).reciprocal();
+  Tensor slopes = at::pow(2, exponent).reciprocal();
   if (n == heads) return slopes;
   return at::cat({slopes.slice(0, 1, n, 2), slopes.slice(0, 0, n, 2)}).slice(0, 0, heads);
 }
@@ -32,7 +32,7 @@ inline Tensor alibi_slopes(std::int64_t heads, double bias_max, const at::Device
 inline Tensor alibi_mask(const Tensor& mask, const Tensor& place, std::int64_t keys, const Tensor& slopes) {
   const Tensor query = place.to(slopes.scalar_type()).unsqueeze(-1);
   const Tensor distance = at::arange(keys, slopes.options()).sub(query).abs();
-  const Tensor bias = slopes.neg().view({1, -1, 1, 1}).mul(distance);
+  Tensor bias = slopes.neg().view({1, -1, 1, 1}).mul(distance);
   if (!mask.defined()) return bias;
   return bias.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
 }

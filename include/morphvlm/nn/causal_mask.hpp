@@ -30,7 +30,7 @@ inline Tensor token_positions(const Tensor& place, const Tensor& attention_mask)
 
 /// Whom such a token attends to: bool [batch or 1, 1, 1, length], true up to itself but for padding.
 inline Tensor causal_mask(const Tensor& place, std::int64_t length, const Tensor& attention_mask) {
-  const Tensor seen = at::arange(length, place.options()).le(place).view({1, 1, 1, length});
+  Tensor seen = at::arange(length, place.options()).le(place).view({1, 1, 1, length});
   if (!attention_mask.defined()) return seen;
   return seen.logical_and(attention_mask.to(at::kBool).unsqueeze(1).unsqueeze(1));
 }

@@ -49,7 +49,7 @@ struct MaskedCrossAttention {
   /// media [batch, tokens of all media, media dim] -> keys (first half of to_kv) and values.
   MediaKeyValues key_values(const Tensor& media) const {
     const auto kv = to_kv(media).chunk(2, -1);
-    const MediaKeyValues split{.k = split_heads(kv[0], heads), .v = split_heads(kv[1], heads)};
+    MediaKeyValues split{.k = split_heads(kv[0], heads), .v = split_heads(kv[1], heads)};
     // Many tokens will read them one after another.
     if (!at::GradMode::is_enabled()) return {.k = split.k.contiguous(), .v = split.v.contiguous()};
     return split;

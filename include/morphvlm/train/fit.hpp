@@ -64,7 +64,7 @@ inline std::string describe_change(const Fit& fit, const PlanSetup& asked) {
 
 // The cheaper of recomputing layers whole, and all feed-forwards with as few whole layers as it then takes.
 inline Fit least_again(const PlanOf& plan_of, const Fit& fit, std::int64_t layers, std::int64_t budget) {
-  const Fit whole = least_recomputed(plan_of, fit, layers, budget);
+  Fit whole = least_recomputed(plan_of, fit, layers, budget);
   if (whole.setup.recompute.every == 0 || fit.setup.recompute.feed_forward) return whole;
   Fit in_parts = fit;
   in_parts.setup.recompute.feed_forward = true;

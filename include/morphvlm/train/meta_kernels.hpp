@@ -64,8 +64,8 @@ inline std::tuple<Tensor, Tensor, Tensor> meta_convolution_backward(
 }
 
 inline Tensor meta_embedding_backward(const Tensor& grad, const Tensor&,
-                                      c10::SymInt rows,  // NOLINT: by value, as the operator is registered
-                                      c10::SymInt, bool) {
+                                      c10::SymInt rows,     // NOLINT: by value, as the operator is registered
+                                      c10::SymInt, bool) {  // NOLINT: likewise
   return at::empty({rows.expect_int(), grad.size(-1)}, grad.options());
 }
 

@@ -51,7 +51,7 @@ struct ReplayedGradients : torch::autograd::Node {
 
 inline Tensor replayed_loss(const std::vector<Tensor>& trained, const std::shared_ptr<RecordedStep>& step) {
   step->graph.replay();
-  const Tensor loss = step->loss.clone();
+  Tensor loss = step->loss.clone();
   const auto node = std::make_shared<ReplayedGradients>();
   node->step = step;
   node->replay = ++step->replays;

@@ -30,7 +30,7 @@ Tensor hidden(const Model& model, const SharedPrefix& text, const Tensor& latent
   VlmCache shared = cache ? std::move(*cache) : VlmCache{};
   if (text.prefix.ids.size(1) > 0) model.hidden(text.prefix, {}, &shared);
   VlmCache each = shared.select_text(text.rows);
-  const Tensor out = model.hidden(text.rest, latents, &each);
+  Tensor out = model.hidden(text.rest, latents, &each);
   if (cache) *cache = std::move(each);
   return out;
 }
