@@ -122,6 +122,25 @@ TEST(HfLanguageConfig, SizesThatNoModelHasAreErrors) {
   EXPECT_EQ(neox_error(neox), "c: the rotated part of a head: expected 0 to 1, found 1e+300");
 }
 
+// Found by the fuzzer of language_config: the default of 24 / 40 is no width.
+TEST(HfLanguageConfig, ALlamasHeadsHaveAWidth) {
+  const auto error = [](std::int64_t heads, const Json& head_dim) {
+    const Json json{{"vocab_size", 59},
+                    {"hidden_size", 24},
+                    {"intermediate_size", 36},
+                    {"num_hidden_layers", 2},
+                    {"num_attention_heads", heads},
+                    {"head_dim", head_dim}};
+    return testing::message_of([&] { llama_config_from_hf(json, "c"); });
+  };
+  const std::string what = "c: the width of a head: expected 2, 4, ..., found ";
+  EXPECT_EQ(error(40, nullptr), what + "0");
+  EXPECT_EQ(error(8, nullptr), what + "3");
+  EXPECT_EQ(error(40, 5), what + "5");
+  EXPECT_EQ(error(40, 6), "(nothing was thrown)");
+  EXPECT_EQ(error(4, nullptr), "(nothing was thrown)");
+}
+
 TEST(HfLanguageConfig, MissingSizesAndWrongShapesAreErrors) {
   Json mpt = mosaic_gpt(), neox = red_pajama();
   mpt.erase("n_heads");

@@ -143,6 +143,10 @@ inline LlamaConfig llama_config_from_hf(const Json& json, const std::string& whe
   detail::take_size(config.num_attention_heads, json, "num_attention_heads", where);
   detail::take_field(config.num_key_value_heads, json, "num_key_value_heads", where);
   detail::take_field(config.head_dim, json, "head_dim", where);
+  // Rotated in pairs; with more heads than numbers in a token, the default is 0.
+  const auto head_dim = config.attention().head_dim;
+  expect(head_dim > 0 && head_dim % 2 == 0, where, ": the width of a head: expected 2, 4, ..., found ",
+         head_dim);
   detail::take_field(config.max_position_embeddings, json, "max_position_embeddings", where);
   detail::take_field(config.rms_norm_eps, json, "rms_norm_eps", where);
   detail::take_field(config.rope_theta, rope, "rope_theta", where);
