@@ -40,6 +40,7 @@ struct FewRowsFinish {
 inline constexpr std::string_view kFewRowsCuda = R"(
 struct Norm { const uint4* weight; const uint4* bias; float eps; int is_centred; };
 struct Finish { const Bf16* gate; const Bf16* onto; int gelu; };
+struct Sums { float of[ROWS]; };
 
 __device__ __forceinline__ float block_sum(float x, float* shared) {
   x = warp_sum(x);

@@ -15,7 +15,6 @@ namespace morphvlm::detail {
 inline constexpr std::string_view kPlainRowsCuda = R"(
 struct Weight { const uint4* values; };
 struct Tables {};
-struct Sums { float of[ROWS]; };
 struct Ahead { uint4 of[4]; };
 
 __device__ __forceinline__ void prepare(Tables&, const Weight&) {}
@@ -69,7 +68,6 @@ struct Weight {
   const unsigned* codes; const unsigned char* absmax; const float* nested; const float* dynamic; const float* offset;
 };
 struct Tables { float levels[16], scales[256]; };
-struct Sums { float of[ROWS]; };
 struct Ahead { unsigned codes[8]; unsigned char absmax[8]; };
 
 __device__ __forceinline__ void prepare(Tables& tables, const Weight& weight) {
