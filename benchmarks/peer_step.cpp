@@ -7,6 +7,7 @@
 #include "benchmarks/step.hpp"
 #include "experiments/arguments.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/matmul_precision.hpp"
 
 namespace {
 
@@ -22,11 +23,13 @@ struct Arguments {
   std::int64_t steps = 2;
   std::int64_t generate = 0;
   bool cached_latents = false;
+  std::string float32_matmul_precision = "highest";
   std::string device = "cpu";
 };
 
 void run(const Arguments& a) {
   expect(a.steps > 0, "--steps: expected at least 1, found ", a.steps);
+  set_float32_matmul_precision(a.float32_matmul_precision);
   expect(a.lm == "smollm2_135m" || a.lm == "open_llama_3b", "--lm: expected smollm2_135m or open_llama_3b");
   auto language = a.lm == "open_llama_3b" ? presets::open_llama_3b : presets::smollm2_135m;
   language.vocab_size = 32000;
@@ -78,7 +81,8 @@ int main(int argc, char** argv) try {
   if (!experiments::read_arguments(arguments, argc, argv).empty()) {
     std::cerr
         << "usage: peer_step [--lm smollm2_135m|open_llama_3b] [--dtype fp32|bf16] [--batch 8] [--seq 32]\n"
-           "                 [--steps 2] [--generate 0] [--cached_latents=true] [--device cpu|cuda]\n";
+           "                 [--steps 2] [--generate 0] [--cached_latents=true] [--device cpu|cuda]\n"
+           "                 [--float32_matmul_precision highest|high|medium]\n";
     return 2;
   }
   run(arguments);

@@ -35,6 +35,7 @@ def arguments():
     parser.add_argument("--lm", default="smollm2_135m", choices=SIZES)
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--float32_matmul_precision", default="highest", choices=["highest", "high", "medium"])
     for name, default in dict(batch=8, seq=32, steps=2, generate=0).items():
         parser.add_argument("--" + name, type=int, default=default)
     return parser.parse_args()
@@ -68,6 +69,7 @@ def build(name):
 def main():
     asked = arguments()
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision(asked.float32_matmul_precision)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.set_default_dtype(torch.bfloat16 if asked.dtype == "bf16" else torch.float32)
     with torch.device(asked.device):

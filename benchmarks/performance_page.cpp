@@ -122,7 +122,8 @@ std::string step_section(const fs::path& file) {
       "Batch 8 of 32 tokens and an image each (SmolLM2-135M), 2 of 64 (full/: OpenLLaMA-3B), ViT-L/14, LoRA "
       "of rank 16. The floor is what the step's operations take at the rate of one product of the batch with "
       "the model's widest matrix, measured in the same process; that matrix stays in the cache, the model's "
-      "do not."};
+      "do not. fp32/high: with float32_matmul_precision \"high\", by which a product with a frozen weight is "
+      "three of BFloat16; the floor is a third of their rate."};
   return "## A training step\n" + provenance(file) + chart("step", plot) + to_markdown(table);
 }
 

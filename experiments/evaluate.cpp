@@ -9,6 +9,7 @@
 #include "experiments/model_input.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
+#include "morphvlm/core/matmul_precision.hpp"
 #include "morphvlm/core/progress.hpp"
 #include "morphvlm/eval/rank.hpp"
 #include "morphvlm/io/atomic_file.hpp"
@@ -34,11 +35,12 @@ struct Arguments {
   std::int64_t num_beams = 3;
   std::int64_t max_new_tokens = 5;
   double length_penalty = 0;
-  std::string base = "plain";  // or nf4: what the frozen projections are kept in
-  std::int64_t batch = 8;      // prompts that answers are written to at once
-  std::filesystem::path out;   // predictions, one JSON object a line
-  std::int64_t processes = 1;  // of this machine, which share the questions
-  std::string device = "cpu";  // or cuda, cuda:N
+  std::string base = "plain";                        // or nf4: what the frozen projections are kept in
+  std::int64_t batch = 8;                            // prompts that answers are written to at once
+  std::filesystem::path out;                         // predictions, one JSON object a line
+  std::int64_t processes = 1;                        // of this machine, which share the questions
+  std::string float32_matmul_precision = "highest";  // or high: faster where the processor can
+  std::string device = "cpu";                        // or cuda, cuda:N
 };
 
 constexpr const char* kUsage =
@@ -46,7 +48,8 @@ constexpr const char* kUsage =
     "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
     "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
     "[--batch N]\n"
-    "         [--base plain|nf4] [--processes N] [--device cpu|cuda]\n";
+    "         [--base plain|nf4] [--processes N] [--float32_matmul_precision highest|high|medium] "
+    "[--device cpu|cuda]\n";
 
 using Items = std::span<const TaskItem>;
 
@@ -149,6 +152,7 @@ void with_base(VLM<V, Perceiver, L, P>& model, const std::string& base, c10::Dev
 void run(const Arguments& a) {
   expect(a.base == "plain" || a.base == "nf4", "--base: expected plain or nf4, found \"", a.base, '"');
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
+  set_float32_matmul_precision(a.float32_matmul_precision);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, open_model_directory(a.model));
   const Task task = experiments::make_task({.task = a.task,
                                             .data = a.data,

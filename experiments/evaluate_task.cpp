@@ -262,6 +262,8 @@ Task make_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   for (const auto& [name, make] : known) names += (names.empty() ? "" : ", ") + name;
   expect(it != known.end(), "--task: expected one of ", names, ", found \"", c.task, '"');
   expect(std::in_range<std::uint32_t>(c.seed), "--seed: expected 0 to 2^32 - 1, found ", c.seed);
+  const bool has_training_split = c.task == "vqav2" || c.task.starts_with("aokvqa");
+  expect(has_training_split || c.shots <= 0, "--shots ", c.shots, ": ", c.task, " has no demonstrations");
   Task task = it->second();
   expect_item_images(task, c.data);
   return task;

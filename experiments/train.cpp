@@ -20,6 +20,7 @@
 #include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
+#include "morphvlm/core/matmul_precision.hpp"
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/row_order.hpp"
 #include "morphvlm/train/gloo.hpp"
@@ -56,7 +57,8 @@ struct Arguments {
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
   bool shard_base = false;     // and with a part of the frozen projections
   bool stream_base = false;    // these stay in the host's memory
-  std::string device = "cpu";  // or cuda, cuda:N
+  std::string float32_matmul_precision = "highest";  // or high: faster where the processor can
+  std::string device = "cpu";                        // or cuda, cuda:N
 };
 
 constexpr const char* kUsage =
@@ -68,7 +70,7 @@ constexpr const char* kUsage =
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
     "         [--checkpoints.every N] [--recompute.every N] [--recompute.feed_forward=true] [--processes N] "
     "[--shard_base]\n"
-    "         [--device cpu|cuda]\n"
+    "         [--float32_matmul_precision highest|high|medium] [--device cpu|cuda]\n"
     "         [--tokenizer DIR] [--config FILE.json]\n"
     "Every field of the config (docs/train.md) is a flag. Stopped by SIGTERM or SIGINT, it leaves with "
     "status\n"
@@ -83,7 +85,8 @@ class Rows {
  public:
   Rows(const Model& model, std::vector<TrainRow> rows, const Arguments& a, const std::filesystem::path& cache)
       : rows_(std::move(rows)),
-        preprocess_(experiments::preprocess_of(a.model / "vision", model.config.vision)) {
+        preprocess_(experiments::preprocess_of(a.model / "vision", model.config.vision)),
+        precision_(a.float32_matmul_precision) {
     if (rows_.front().image.empty()) return;
     std::map<std::filesystem::path, std::int64_t> index;
     for (const auto& row : rows_) {
@@ -133,7 +136,7 @@ class Rows {
 
   std::string cache_key(const Model& model) const {
     std::string key = weights_fingerprint(model.vision_encoder) + weights_fingerprint(model.perceiver) +
-                      to_json(preprocess_).dump();
+                      to_json(preprocess_).dump() + precision_;
     for (const auto& path : pictures_)
       key += '\n' + path.string() + ' ' + std::to_string(std::filesystem::file_size(path)) + ' ' +
              std::to_string(std::filesystem::last_write_time(path).time_since_epoch().count());
@@ -142,6 +145,7 @@ class Rows {
 
   std::vector<TrainRow> rows_;
   ClipPreprocess preprocess_;
+  std::string precision_;
   std::vector<std::filesystem::path> pictures_ = {};
   std::vector<std::int64_t> picture_of_ = {};
   Tensor latents_ = {};
@@ -303,6 +307,7 @@ void run(const Arguments& a) {
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
   expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
   check_base(a);
+  set_float32_matmul_precision(a.float32_matmul_precision);
   const auto device = device_named(a.device, process_place().local_rank);  // before anything is read
   const ModelDirectory folder = open_model_directory(a.model);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, folder);

@@ -3,6 +3,7 @@
 
 #include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/amx_kernels.hpp"
+#include "morphvlm/core/amx_split_kernels.hpp"
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/autograd_context.hpp"
 #include "morphvlm/core/config.hpp"
@@ -19,6 +20,7 @@
 #include "morphvlm/core/json_rows.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/late_flag.hpp"
+#include "morphvlm/core/matmul_precision.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -28,6 +30,7 @@
 #include "morphvlm/core/reflect.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/side_copies.hpp"
+#include "morphvlm/core/split_products.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/core/stop_signals.hpp"
 #include "morphvlm/core/tensor.hpp"

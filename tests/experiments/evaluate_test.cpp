@@ -267,6 +267,9 @@ TEST_F(EvaluateProgram, MistakesEndInOneMessage) {
   EXPECT_THAT(message("vqav2", " --batch 0"), HasSubstr("--batch"));
   EXPECT_THAT(message("vqav2", " --base int3"), HasSubstr("expected plain or nf4, found \"int3\""));
   EXPECT_THAT(message("vqav2", " --shots -2"), HasSubstr("--shots"));
+  EXPECT_THAT(message("pubmedqa", " --shots 2"), HasSubstr("--shots 2: pubmedqa has no demonstrations"));
+  EXPECT_THAT(message("vqav2", " --float32_matmul_precision low"),
+              HasSubstr("expected highest, high or medium, found \"low\""));
   std::filesystem::remove(data / "val2014/COCO_val2014_000000000001.jpg");
   EXPECT_THAT(message("vqav2"), HasSubstr("1 images are missing"));
   EXPECT_FALSE(std::filesystem::exists(predictions));

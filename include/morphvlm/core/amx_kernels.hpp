@@ -50,10 +50,12 @@ struct alignas(64) AmxConfig {
   std::array<std::uint8_t, 16> rows = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-MORPHVLM_AMX inline void begin_tiles() {
-  const AmxConfig config;
-  _tile_loadconfig(&config);
-}
+// Not a variable of a function: GCC takes the intrinsic to read its first eight bytes alone, and leaves out
+// the rest.
+inline constexpr AmxConfig kAmxConfig;
+
+MORPHVLM_AMX inline void begin_tiles() { _tile_loadconfig(&kAmxConfig); }
+MORPHVLM_AMX inline void end_tiles() { _tile_release(); }
 
 // Memory for a while, from where tensors get theirs: what a heap puts into gaps of this size stays longer.
 template <class T>
@@ -183,7 +185,7 @@ MORPHVLM_AMX inline void amx_affine(const std::uint32_t* x, std::int64_t tiles, 
       }
     }
   }
-  _tile_release();
+  end_tiles();
 }
 
 // Which numbers of two rows side by side make pairs of the first and of the last 16 columns.
@@ -266,7 +268,7 @@ MORPHVLM_AMX inline void amx_times(const c10::BFloat16* x, std::int64_t tiles, s
       }
     }
   }
-  _tile_release();
+  end_tiles();
 }
 
 #undef MORPHVLM_AMX

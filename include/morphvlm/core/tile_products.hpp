@@ -1,4 +1,5 @@
-// Products with frozen weights in BFloat16 on processors whose matrix unit takes them as they are stored.
+// Products with frozen weights on processors whose matrix unit multiplies BFloat16: of such numbers as they
+// are stored, and of fp32's in parts where that is allowed.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -10,6 +11,8 @@
 
 #include "morphvlm/core/amx_kernels.hpp"
 #include "morphvlm/core/flop_meter.hpp"
+#include "morphvlm/core/matmul_precision.hpp"
+#include "morphvlm/core/split_products.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm::detail {
@@ -23,12 +26,15 @@ inline constexpr std::int64_t kFewestTileRows = 5, kMostTileRows = 128, kMostTil
 // which gives the weight no gradient.
 inline bool takes_tiles(const Tensor& x, const Tensor& weight, std::int64_t inner) {
   if (!x.is_cpu() || !weight.is_cpu() || !has_amx()) return false;
-  if (x.scalar_type() != at::kBFloat16 || weight.scalar_type() != at::kBFloat16) return false;
+  const bool is_split = x.scalar_type() == at::kFloat;
+  if ((!is_split && x.scalar_type() != at::kBFloat16) || weight.scalar_type() != x.scalar_type())
+    return false;
   if (weight.dim() != 2 || !weight.is_contiguous() || weight.numel() == 0) return false;
   if (weight.size(0) % kTwoTiles != 0 || weight.size(1) % kTwoTiles != 0) return false;
   if (x.dim() == 0 || x.size(-1) != weight.size(inner)) return false;
   if (at::GradMode::is_enabled() && weight.requires_grad()) return false;
   const auto rows = x.numel() / x.size(-1);
+  if (is_split) return rows >= kFewestSplitRows && allows_fewer_bits();
   const auto most = weight.numel() < kManyWeights ? kMostTileRows : kMostTileRowsOfManyWeights;
   return rows >= kFewestTileRows && rows <= most;
 }
@@ -40,6 +46,7 @@ inline std::int64_t tiles_for(std::int64_t rows) { return (rows + kTwoTiles - 1)
 
 // x W^T + b (or undefined) without a gradient, rounded once.
 inline Tensor tile_affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (x.scalar_type() == at::kFloat) return split_product(x, weight, true, bias);
   const auto out = weight.size(0), depth = weight.size(1), rows = x.numel() / depth, tiles = tiles_for(rows);
   FlopMeter::add(2.0 * static_cast<double>(rows * out * depth));
   auto shape = x.sizes().vec();
@@ -63,6 +70,7 @@ inline Tensor tile_affine(const Tensor& x, const Tensor& weight, const Tensor& b
 
 // x W without a gradient.
 inline Tensor tile_times(const Tensor& x, const Tensor& weight) {
+  if (x.scalar_type() == at::kFloat) return split_product(x, weight, false);
   const auto depth = weight.size(0), width = weight.size(1), rows = x.numel() / depth,
              tiles = tiles_for(rows);
   FlopMeter::add(2.0 * static_cast<double>(rows * depth * width));
