@@ -58,7 +58,7 @@ constexpr std::string_view kOnCuda = "cuda/";
 
 // What is kept of a raw file, of its cases on a card or of the others: nothing that names a machine's folders
 // or its host.
-void keep(const fs::path& raw, const fs::path& kept, bool on_cuda) {
+void keep(const fs::path& raw, const fs::path& kept, bool on_cuda, const std::string& commit) {
   Json entries = Json::array();
   for (const auto& e : read_entries(raw)) {
     if (e.name.starts_with(kOnCuda) != on_cuda) continue;
@@ -74,9 +74,11 @@ void keep(const fs::path& raw, const fs::path& kept, bool on_cuda) {
   const std::string where = raw.string();
   const Json context = json_get<Json>(read_json(raw), "context", where);
   const auto text = [&](const char* key) { return json_get<std::string>(context, key, where); };
-  Json all{{"commit", git_commit(kSource)},     {"date", text("date")},   {"cpu", text("cpu")},
-           {"cores", std::stoi(text("cores"))}, {"torch", text("torch")}, {"benchmarks", entries}};
+  Json all{{"commit", commit},       {"date", text("date")},
+           {"cpu", text("cpu")},     {"cores", std::stoi(text("cores"))},
+           {"torch", text("torch")}, {"benchmarks", entries}};
   if (on_cuda) all["gpu"] = text("gpu");
+  if (context.contains("compiler")) all["compiler"] = text("compiler");
   write_file(kept, all.dump(1) + '\n');
 }
 
@@ -86,7 +88,7 @@ std::string provenance(const fs::path& file) {
   return "Commit " + text("commit").substr(0, 12) + ", " + text("date").substr(0, 10) + ", " +
          (all.contains("gpu") ? text("gpu") + ", " : "") + text("cpu") + ", " +
          std::to_string(json_get<int>(all, "cores", file.string())) + " cores, LibTorch " + text("torch") +
-         ".";
+         (all.contains("compiler") ? ", " + text("compiler") : "") + ".";
 }
 
 std::string chart(const std::string& name, const BarPlot& plot) {
@@ -162,6 +164,34 @@ std::string decode_section(const fs::path& file) {
     add_pair(plot, e.name, e["tokens/s"], e["floor_tokens/s"]);
   }
   return "## Decoding\n" + provenance(file) + chart("decode", plot) + to_markdown(table);
+}
+
+std::string compile_section(const fs::path& file) {
+  const std::string kWithPch = "/pch";
+  std::map<std::string, Entry> entries;
+  for (const auto& e : read_entries(file)) entries[e.name] = e;
+  Table table{.columns = {"a unit that", "s", "GiB", "s with a precompiled header", "GiB"}};
+  BarPlot plot{.title = "Seconds of compiling one unit",
+               .y_label = "s",
+               .series = {{"plainly"}, {"with a precompiled header"}},
+               .digits = 1,
+               .width = 560};
+  const std::map<std::string, std::string> what{
+      {"torch.h", "includes LibTorch's torch/torch.h, no more"},
+      {"model", "composes a model (morphvlm/vlm.hpp) and runs it"},
+      {"train", "trains one: the README's program (morphvlm/morphvlm.hpp)"}};
+  for (const std::string name : {"torch.h", "model", "train"}) {
+    if (!entries.contains(name)) continue;
+    const auto &plain = entries[name], &pch = entries[name + kWithPch];
+    const auto cell = [](double value, int digits) {
+      return std::isfinite(value) ? fixed(value, digits) : "";
+    };
+    table.rows.push_back({what.at(name), cell(plain["real_time"], 1), cell(plain["GiB"], 2),
+                          cell(pch["real_time"], 1), cell(pch["GiB"], 2)});
+    add_pair(plot, name, plain["real_time"], pch["real_time"]);
+  }
+  table.notes = {"One compiler at a time, -O2, no debug information."};
+  return "## Compiling\n" + provenance(file) + chart("compile_time", plot) + to_markdown(table);
 }
 
 // The cases on a card, of one kind: `columns` are counters with a factor and digits.
@@ -295,10 +325,12 @@ std::string llama_cpp_section(const fs::path& file) {
 void write_page(const fs::path& raw) {
   const fs::path results = kSource / "benchmarks/results";
   fs::create_directories(results);
-  for (const std::string name : {"adapter_speed.json", "adapter_memory.json", "decode.json"}) {
+  const std::string commit = git_commit(kSource);  // what is written next counts as a change
+  for (const std::string name :
+       {"adapter_speed.json", "adapter_memory.json", "decode.json", "compile_time.json"}) {
     if (raw.empty() || !fs::exists(raw / name)) continue;
-    keep(raw / name, results / name, false);
-    keep(raw / name, results / ("cuda_" + name), true);
+    keep(raw / name, results / name, false, commit);
+    keep(raw / name, results / ("cuda_" + name), true, commit);
   }
   const bool has_card = fs::exists(results / "cuda_adapter_speed.json");
   std::string page =
@@ -314,6 +346,7 @@ void write_page(const fs::path& raw) {
   add("adapter_memory.json", memory_section);
   add("decode.json", decode_section);
   add("llama_cpp.json", llama_cpp_section);
+  add("compile_time.json", compile_section);
   add("cuda_peer.json", cuda_peer_section);
   add("cuda_adapter_speed.json", cuda_step_section);
   add("cuda_adapter_memory.json", cuda_memory_section);

@@ -1,5 +1,5 @@
-// What compile_time compiles: one unit of a user who includes everything and instantiates a model.
-#include <morphvlm/morphvlm.hpp>
+// What compile_time compiles: one unit of a user who composes a model and runs it.
+#include <morphvlm/vlm.hpp>
 
 using Model = morphvlm::VLM<morphvlm::ClipViT, morphvlm::Perceiver, morphvlm::OpenLLaMA,
                             morphvlm::LoRA<morphvlm::Attn>>;

@@ -17,7 +17,7 @@ std::vector<TrainStep> adapt(Model& model, const Tensor& pixels, const Batch& ba
                });
 }
 
-int main() {
+int main() {  // NOLINT(bugprone-exception-escape): an error ends it, with its text
   Model::Config config{.vision = {.image_size = 16,
                                   .patch_size = 8,
                                   .hidden_size = 24,

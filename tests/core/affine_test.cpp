@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <optional>
 #include <vector>
 
 #include "morphvlm/core/rng.hpp"
@@ -51,8 +50,8 @@ TEST(WideAffine, GivesTheGradientsThatAreWanted) {
     };
     std::vector<Tensor> in{leaf(normal({3, 5, 83}, 1), of_x), leaf(normal({31, 83}, 2), of_rest),
                            with_bias ? leaf(normal({31}, 3), of_rest) : Tensor{}};
-    const auto bias = with_bias ? std::optional<Tensor>(in[2]) : std::nullopt;
-    const Tensor y = wide ? detail::WideAffine::apply(in[0], in[1], bias) : at::linear(in[0], in[1], bias);
+    const Tensor y =
+        wide ? detail::wide_affine_with_gradients(in[0], in[1], in[2]) : at::linear(in[0], in[1], in[2]);
     torch::autograd::backward({y}, {dy.to(y.scalar_type())});
     std::vector<Tensor> out;
     for (const auto& t : in) out.push_back(t.defined() ? t.grad() : t);

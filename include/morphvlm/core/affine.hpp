@@ -9,12 +9,12 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
+#include <vector>
 
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/tile_products.hpp"
@@ -77,41 +77,35 @@ inline Tensor wide_times(const Tensor& x, const Tensor& weight) {
   return out.to(x.scalar_type()).view(shape);
 }
 
-struct WideAffine : torch::autograd::Function<WideAffine> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
-                        const std::optional<Tensor>& bias) {
-    // Each is for the other's gradient.
-    context->save_for_backward(
-        {weight.requires_grad() ? x : Tensor{}, x.requires_grad() ? weight : Tensor{}});
-    context->saved_data["has_bias"] = bias.has_value();
-    return wide_affine(x, weight, bias.value_or(Tensor{}));
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &weight = saved[1], &dy = grads[0];
-    torch::autograd::variable_list out(3);
-    if (context->needs_input_grad(0)) out[0] = wide_times(dy, weight);
-    if (context->needs_input_grad(1))
-      out[1] = at::mm(rows_in_fp32(dy).t(), rows_in_fp32(x)).to(x.scalar_type());
-    if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2))
-      out[2] = rows_in_fp32(dy).sum(0).to(dy.scalar_type());
-    return out;
-  }
-};
+// The same with gradients.
+inline Tensor wide_affine_with_gradients(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return autograd_function(
+      {x, weight, bias},
+      [&](std::vector<Tensor>& saved) {
+        // Each is for the other's gradient.
+        saved = {weight.requires_grad() ? x : Tensor{}, x.requires_grad() ? weight : Tensor{}};
+        return wide_affine(x, weight, bias);
+      },
+      [](const BackwardCall& call) {
+        const Tensor &in = call.saved[0], &w = call.saved[1], &dy = call.grad;
+        std::vector<Tensor> out(3);
+        if (call.wants(0)) out[0] = wide_times(dy, w);
+        if (call.wants(1)) out[1] = at::mm(rows_in_fp32(dy).t(), rows_in_fp32(in)).to(in.scalar_type());
+        if (call.wants(2)) out[2] = rows_in_fp32(dy).sum(0).to(dy.scalar_type());
+        return out;
+      });
+}
 
 // x W^T + b for a weight and a bias that are frozen.
-struct TileAffine : torch::autograd::Function<TileAffine> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight,
-                        const std::optional<Tensor>& bias) {
-    context->save_for_backward({weight});
-    return tile_affine(x, weight, bias.value_or(Tensor{}));
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    return {tile_times(grads[0], context->get_saved_variables()[0]), Tensor{}, Tensor{}};
-  }
-};
+inline Tensor tile_affine_with_gradient(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return autograd_function(
+      {x},
+      [&](std::vector<Tensor>& saved) {
+        saved = {weight};
+        return tile_affine(x, weight, bias);
+      },
+      [](const BackwardCall& call) { return std::vector<Tensor>{tile_times(call.grad, call.saved[0])}; });
+}
 
 inline bool is_recorded(const Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
 
@@ -120,13 +114,9 @@ inline bool is_recorded(const Tensor& x) { return at::GradMode::is_enabled() && 
 /// x W^T + b for x [..., in], weight [out, in] and bias [out] (or undefined) of one dtype: [..., out].
 /// PyTorch equivalent: `nn.functional.linear`.
 inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) {
-  if (detail::is_slow_product(x)) {
-    return detail::WideAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
-  }
-  if (detail::takes_tiles(x, weight, 1) && !(bias.defined() && detail::is_recorded(bias))) {
-    if (!detail::is_recorded(x)) return detail::tile_affine(x, weight, bias);
-    return detail::TileAffine::apply(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt);
-  }
+  if (detail::is_slow_product(x)) return detail::wide_affine_with_gradients(x, weight, bias);
+  if (detail::takes_tiles(x, weight, 1) && !(bias.defined() && detail::is_recorded(bias)))
+    return detail::tile_affine_with_gradient(x, weight, bias);
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 

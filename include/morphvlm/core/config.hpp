@@ -14,15 +14,12 @@
 #include <variant>
 #include <vector>
 
+#include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/reflect.hpp"
 
 namespace morphvlm {
-
-/// Names of an enum's values in files and flags; specialise as an array of {value, "name"} pairs.
-template <class E>
-inline constexpr int enum_names = 0;
 
 namespace detail {
 
@@ -76,14 +73,6 @@ E enum_from_json(const Json& json, const std::string& path) {
     known += (known.empty() ? "" : ", ") + std::string(name);
   }
   fail(path, ": expected one of ", known, ", found ", json.dump());
-}
-
-template <class E>
-std::string_view enum_name(E e) {
-  for (const auto& [value, name] : enum_names<E>) {
-    if (value == e) return name;
-  }
-  return "?";
 }
 
 }  // namespace detail

@@ -3,13 +3,12 @@
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <functional>
 #include <vector>
 
-#include "morphvlm/core/autograd_context.hpp"
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/core/tensor.hpp"
 
@@ -20,31 +19,21 @@ using Segment = std::function<Tensor(const std::vector<Tensor>&)>;
 
 namespace detail {
 
-struct Recomputed : torch::autograd::Function<Recomputed> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Segment& segment,
-                        at::TensorList inputs) {
-    context->save_for_backward(inputs.vec());
-    hold(context, segment);
-    return segment(inputs.vec());
+// The gradients of a segment's inputs, by running it once more.
+inline std::vector<Tensor> recomputed_gradients(const Segment& segment, const BackwardCall& call) {
+  std::vector<Tensor> inputs;
+  for (const auto& t : call.saved)
+    inputs.push_back(t.defined() ? t.detach().set_requires_grad(t.requires_grad()) : t);
+  Tensor out;
+  {
+    const at::AutoGradMode record(true);
+    out = segment(inputs);
   }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    std::vector<Tensor> inputs;
-    for (const auto& t : context->get_saved_variables()) {
-      inputs.push_back(t.defined() ? t.detach().set_requires_grad(t.requires_grad()) : t);
-    }
-    Tensor out;
-    {
-      at::AutoGradMode record(true);
-      out = held<Segment>(context)(inputs);
-    }
-    torch::autograd::backward({out}, {grads[0]});
-    torch::autograd::variable_list result(1);  // the segment itself has no gradient
-    for (const auto& t : inputs) result.push_back(t.defined() ? t.grad() : Tensor{});
-    return result;
-  }
-};
+  torch::autograd::backward({out}, {call.grad});
+  std::vector<Tensor> result;
+  for (const auto& t : inputs) result.push_back(t.defined() ? t.grad() : Tensor{});
+  return result;
+}
 
 }  // namespace detail
 
@@ -58,7 +47,13 @@ inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
   const auto needs_grad = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
   if (std::ranges::none_of(inputs, needs_grad))
     inputs.front() = inputs.front().detach().set_requires_grad(true);
-  return detail::Recomputed::apply(segment, at::TensorList(inputs));
+  return autograd_function(
+      inputs,
+      [&](std::vector<Tensor>& saved) {
+        saved = inputs;
+        return segment(inputs);
+      },
+      [segment](const BackwardCall& call) { return detail::recomputed_gradients(segment, call); });
 }
 
 /// f(x) for a function of `parts` of a module, recomputed if `is_wanted` and something in it needs a

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "morphvlm/core/affine.hpp"
-#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/feed_forward.hpp"

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/recompute.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/tensor.hpp"
 
 namespace morphvlm {

@@ -20,12 +20,18 @@ concept KeptWeight = requires(const Tensor& x, const W& weight) {
   detail::has_rows(x, weight);
 };
 
+/// One that CUDA's kernels read too.
+template <class W>
+concept KeptWeightOnCuda = KeptWeight<W> && requires(const Tensor& x, const W& weight) {
+  is_few_rows_on_cuda(x, weight);
+};
+
 /// Whether few_rows_products takes as many rows as x [..., any width] has, with weights like `weight`: a
 /// tensor in x's dtype, on its device, laid out as the kernels there read it, or one in few bits (on CUDA NF4
 /// alone).
 template <KeptWeight W>
 bool takes_few_rows(const Tensor& x, const W& weight) {
-  if constexpr (requires { is_few_rows_on_cuda(x, weight); }) {
+  if constexpr (KeptWeightOnCuda<W>) {
     if (x.is_cuda()) return is_few_rows_on_cuda(x, weight);
   }
   return is_few_rows(x, x.size(-1)) && detail::has_rows(x, weight);
@@ -36,7 +42,7 @@ bool takes_few_rows(const Tensor& x, const W& weight) {
 template <KeptWeight W>
 std::vector<Tensor> few_rows_products(const Tensor& x, const std::vector<W>& weights,
                                       const std::vector<Tensor>& biases, const FewRowsSteps& steps = {}) {
-  if constexpr (requires(const W& w) { is_few_rows_on_cuda(x, w); }) {
+  if constexpr (KeptWeightOnCuda<W>) {
     if (x.is_cuda()) return few_rows_products_on_cuda(x, weights, biases, steps);
   }
   return few_rows_products_on_cpu(x, weights, biases, steps);
@@ -52,7 +58,7 @@ std::vector<Tensor> few_rows_products(const Tensor& x, std::initializer_list<W> 
 /// No gradient.
 template <KeptWeight W>
 Tensor few_rows_swiglu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
-  if constexpr (requires { is_few_rows_on_cuda(x, gate); }) {
+  if constexpr (KeptWeightOnCuda<W>) {
     if (x.is_cuda()) return few_rows_swiglu_on_cuda(x, gate, up, steps);
   }
   return few_rows_swiglu_on_cpu(x, gate, up, steps);

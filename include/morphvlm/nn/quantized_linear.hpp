@@ -2,18 +2,18 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
 #include <string>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/affine.hpp"
-#include "morphvlm/core/autograd_context.hpp"
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/nn/few_rows_product.hpp"
 #include "morphvlm/nn/linear.hpp"
@@ -36,20 +36,15 @@ Tensor packed_product(const Tensor& x, const typename F::Packed& packed, bool is
   return affine(x, F::unpack(packed, x.scalar_type()));
 }
 
-// x W^T with W made when it is needed, forward and backward, and kept by neither.
+// The same with x's gradient: W is made when it is needed, forward and backward, and kept by neither.
 template <WeightFormat F>
-struct PackedProduct : torch::autograd::Function<PackedProduct<F>> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
-                        const typename F::Packed& packed) {
-    hold(context, packed);
-    return packed_product<F>(x, packed);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    const auto& packed = held<typename F::Packed>(context);
-    return {times(grads[0], F::unpack(packed, grads[0].scalar_type())), Tensor{}};
-  }
-};
+Tensor packed_product_with_gradient(const Tensor& x, const typename F::Packed& packed) {
+  return autograd_function(
+      {x}, [&](std::vector<Tensor>&) { return packed_product<F>(x, packed); },
+      [packed](const BackwardCall& call) {
+        return std::vector<Tensor>{times(call.grad, F::unpack(packed, call.grad.scalar_type()))};
+      });
+}
 
 }  // namespace detail
 
@@ -62,8 +57,7 @@ struct Linear<Over<F, Adapter>> {
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
-    Tensor y = x.requires_grad() && at::GradMode::is_enabled() ? detail::PackedProduct<F>::apply(x, weight)
-                                                               : detail::packed_product<F>(x, weight);
+    Tensor y = detail::packed_product_with_gradient<F>(x, weight);
     if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
     if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
     return y;

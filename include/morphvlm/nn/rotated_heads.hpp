@@ -3,12 +3,12 @@
 #pragma once
 
 #include <ATen/ops/empty.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
-#include "morphvlm/core/autograd_context.hpp"
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/cuda_kernel.hpp"
 #include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -81,19 +81,18 @@ struct HeadTurn {
   RopeTable rope = {};
 };
 
-// x [batch, time, heads, turn.in] -> [batch, time, heads, turn.out].
-struct TurnedHeads : torch::autograd::Function<TurnedHeads> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const HeadTurn& turn) {
-    hold(context, turn);
-    return turn_heads(x.contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.out, false);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    const auto& turn = held<HeadTurn>(context);
-    return {turn_heads(grads[0].contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.in, true),
-            Tensor{}};
-  }
-};
+// x [batch, time, heads, turn.in] -> [batch, time, heads, turn.out], with its gradient.
+inline Tensor turned_heads(const Tensor& x, const HeadTurn& turn) {
+  return autograd_function(
+      {x},
+      [&](std::vector<Tensor>&) {
+        return turn_heads(x.contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.out, false);
+      },
+      [turn](const BackwardCall& call) {
+        return std::vector<Tensor>{
+            turn_heads(call.grad.contiguous(), turn.rope.cos, turn.rope.sin, turn.dim, turn.in, true)};
+      });
+}
 
 }  // namespace detail
 
@@ -114,14 +113,14 @@ inline bool has_turned_heads(const Tensor& q, const RopeTable& rope, std::int64_
 inline Tensor split_turned(const Tensor& x, std::int64_t heads, const RopeTable& rope) {
   const auto dim = x.size(-1) / heads, width = (dim + kHeadVector - 1) / kHeadVector * kHeadVector;
   const detail::HeadTurn turn{.dim = dim, .in = dim, .out = width, .rope = rope};
-  return detail::TurnedHeads::apply(x.unflatten(-1, {heads, dim}), turn).transpose(1, 2);
+  return detail::turned_heads(x.unflatten(-1, {heads, dim}), turn).transpose(1, 2);
 }
 
 /// The reverse for what attention gives, without rotation: [batch, heads, time, w] -> [batch, time, heads *
 /// dim].
 inline Tensor join_turned(const Tensor& x, std::int64_t dim) {
   const detail::HeadTurn turn{.dim = dim, .in = x.size(-1), .out = dim};
-  return detail::TurnedHeads::apply(x.transpose(1, 2), turn).flatten(-2);
+  return detail::turned_heads(x.transpose(1, 2), turn).flatten(-2);
 }
 
 }  // namespace morphvlm

@@ -1,15 +1,15 @@
 // The middle of a LLaMA feed-forward.
 #pragma once
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/cuda_kernel.hpp"
 #include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/meta_device.hpp"
@@ -78,9 +78,8 @@ inline Tensor silu_times_on_cuda(const Tensor& gate, const Tensor& up) {
 }
 
 // The gradients of gate and up, undefined where they are not wanted.
-inline torch::autograd::variable_list silu_times_backward_on_cuda(const Tensor& gate, const Tensor& up,
-                                                                  const Tensor& grad, bool of_gate,
-                                                                  bool of_up) {
+inline std::vector<Tensor> silu_times_backward_on_cuda(const Tensor& gate, const Tensor& up,
+                                                       const Tensor& grad, bool of_gate, bool of_up) {
   const Tensor to_gate = of_gate ? at::empty_like(gate) : Tensor{},
                to_up = of_up ? at::empty_like(up) : Tensor{};
   const long long vectors = gate.numel() / kSiluVector;
@@ -97,30 +96,27 @@ inline Tensor plain_silu_times(const Tensor& gate, const Tensor& up) {
   return has_silu_times(gate) && has_silu_times(up) ? silu_times_on_cuda(gate, up) : at::silu(gate).mul_(up);
 }
 
-struct SiluTimes : torch::autograd::Function<SiluTimes> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& gate, const Tensor& up) {
-    context->save_for_backward({gate, up});
-    return plain_silu_times(gate, up);
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const auto &gate = saved[0], &up = saved[1];
-    const bool of_gate = context->needs_input_grad(0), of_up = context->needs_input_grad(1);
-    if (has_silu_times(gate) && has_silu_times(up))
-      return silu_times_backward_on_cuda(gate, up, grads[0].contiguous(), of_gate, of_up);
-    return {of_gate ? at::silu_backward(grads[0].mul(up), gate) : Tensor{},
-            of_up ? at::silu(gate).mul_(grads[0]) : Tensor{}};
-  }
-};
+inline std::vector<Tensor> silu_times_gradients(const BackwardCall& call) {
+  const auto &gate = call.saved[0], &up = call.saved[1], &grad = call.grad;
+  const bool of_gate = call.wants(0), of_up = call.wants(1);
+  if (has_silu_times(gate) && has_silu_times(up))
+    return silu_times_backward_on_cuda(gate, up, grad.contiguous(), of_gate, of_up);
+  return {of_gate ? at::silu_backward(grad.mul(up), gate) : Tensor{},
+          of_up ? at::silu(gate).mul_(grad) : Tensor{}};
+}
 
 }  // namespace detail
 
 /// silu(gate) * up, of which the backward pass keeps its two arguments and not silu(gate) as well: that is a
 /// third of what a LLaMA feed-forward saves.
 inline Tensor silu_times(const Tensor& gate, const Tensor& up) {
-  const bool plain = !at::GradMode::is_enabled() || !(gate.requires_grad() || up.requires_grad());
-  return plain ? detail::plain_silu_times(gate, up) : detail::SiluTimes::apply(gate, up);
+  return autograd_function(
+      {gate, up},
+      [&](std::vector<Tensor>& saved) {
+        saved = {gate, up};
+        return detail::plain_silu_times(gate, up);
+      },
+      detail::silu_times_gradients);
 }
 
 }  // namespace morphvlm

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "morphvlm/core/config.hpp"
+#include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
 
 namespace morphvlm {
