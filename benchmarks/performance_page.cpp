@@ -258,39 +258,52 @@ std::string provenance(const Json& entry) {
          std::to_string(entry.at("cores").get<int>()) + " cores.";
 }
 
-std::string peer_table(const fs::path& file, const std::string& title) {
-  Table table{.columns = {"work", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
-              .align = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right}};
-  std::string last;
-  for (const Json& entry : read_json(file)) {
-    std::string work;
-    for (const Json& word : entry.at("arguments"))
-      work += (work.empty() ? "" : " ") + word.get<std::string>();
-    const auto of = [&](const char* side, const char* key) {
-      std::vector<double> values;
-      for (const Json& run : entry.at("runs").at(side)) values.push_back(run.at(key).get<double>());
-      std::ranges::sort(values);
-      return quantile(values, 0.5);
-    };
-    const int digits = entry.contains("gpu") ? 3 : 2;
-    const std::string rounds = std::to_string(entry.at("runs").at("peer").size());
-    struct Quantity {
-      const char *key, *name;
-      bool is_rate;
-    };
-    for (const auto& [key, name, is_rate] :
-         {Quantity{"step_s", "s a step", false}, Quantity{"peak_rss_gib", "GiB resident at most", false},
-          Quantity{"peak_cuda_gib", "GiB of the card at most", false},
-          Quantity{"tokens_per_s", "tokens/s decoding", true}}) {
-      if (!entry.at("runs").at("peer").at(0).contains(key)) continue;
-      if (entry.contains("gpu") && std::string_view(key) == "peak_rss_gib") continue;
-      const double ours = of("morphvlm", key), theirs = of("peer", key);
-      table.rows.push_back({work, rounds, name, fixed(ours, digits), fixed(theirs, digits),
-                            fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
-    }
-    last = "Medians of alternating rounds. " + provenance(entry);
+// The words that a comparison was asked for with.
+std::string work_of(const Json& entry) {
+  std::string work;
+  for (const Json& word : entry.at("arguments")) work += (work.empty() ? "" : " ") + word.get<std::string>();
+  return work;
+}
+
+// A comparison's rows, one for each quantity.
+void add_peer_rows(Table& table, const Json& entry) {
+  const auto of = [&](const char* side, const char* key) {
+    std::vector<double> values;
+    for (const Json& run : entry.at("runs").at(side)) values.push_back(run.at(key).get<double>());
+    std::ranges::sort(values);
+    return quantile(values, 0.5);
+  };
+  const int digits = entry.contains("gpu") ? 3 : 2;
+  const std::string rounds = std::to_string(entry.at("runs").at("peer").size());
+  struct Quantity {
+    const char *key, *name;
+    bool is_rate;
+  };
+  for (const auto& [key, name, is_rate] :
+       {Quantity{"step_s", "s a step", false}, Quantity{"peak_rss_gib", "GiB resident at most", false},
+        Quantity{"peak_cuda_gib", "GiB of the card at most", false},
+        Quantity{"tokens_per_s", "tokens/s decoding", true}}) {
+    if (!entry.at("runs").at("peer").at(0).contains(key)) continue;
+    if (entry.contains("gpu") && std::string_view(key) == "peak_rss_gib") continue;
+    const double ours = of("morphvlm", key), theirs = of("peer", key);
+    table.rows.push_back({work_of(entry), entry.at("commit").get<std::string>().substr(0, 12),
+                          entry.at("date").get<std::string>(), rounds, name, fixed(ours, digits),
+                          fixed(theirs, digits), fixed(is_rate ? ours / theirs : theirs / ours, 1) + " x"});
   }
-  return "## " + title + '\n' + last +
+}
+
+// The newest comparison of each work.
+std::string peer_table(const fs::path& file, const std::string& title) {
+  Table table{.columns = {"work", "commit", "date", "rounds", "", "here", "OpenFlamingo + PEFT", "ratio"},
+              .align = {Align::left, Align::left, Align::left, Align::right, Align::left, Align::right,
+                        Align::right, Align::right}};
+  const Json all = read_json(file);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto is_same = [&](const Json& later) { return work_of(later) == work_of(all[i]); };
+    if (std::none_of(all.begin() + static_cast<std::ptrdiff_t>(i) + 1, all.end(), is_same))
+      add_peer_rows(table, all[i]);
+  }
+  return "## " + title + "\nMedians of alternating rounds. " + provenance(all.back()) +
          " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
          "every four layers, one image a row, four supervised tokens.\n\n" +
          to_markdown(table);
