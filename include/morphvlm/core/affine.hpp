@@ -107,15 +107,13 @@ inline Tensor tile_affine_with_gradient(const Tensor& x, const Tensor& weight, c
       [](const BackwardCall& call) { return std::vector<Tensor>{tile_times(call.grad, call.saved[0])}; });
 }
 
-inline bool is_recorded(const Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
-
 }  // namespace detail
 
 /// x W^T + b for x [..., in], weight [out, in] and bias [out] (or undefined) of one dtype: [..., out].
 /// PyTorch equivalent: `nn.functional.linear`.
 inline Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) {
   if (detail::is_slow_product(x)) return detail::wide_affine_with_gradients(x, weight, bias);
-  if (detail::takes_tiles(x, weight, 1) && !(bias.defined() && detail::is_recorded(bias)))
+  if (detail::takes_tiles(x, weight, 1) && !detail::is_recorded(bias))
     return detail::tile_affine_with_gradient(x, weight, bias);
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }

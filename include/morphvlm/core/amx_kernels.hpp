@@ -25,6 +25,9 @@ namespace morphvlm::detail {
 // A tile is 16 rows of 64 bytes: 32 numbers of 16 bits or 16 sums in fp32. Products go two by two tiles.
 inline constexpr std::int64_t kTileRows = 16, kTileDepth = 32, kTileNumbers = 256, kTwoTiles = 32;
 
+// Tiles of 16 rows for `rows`, an even number.
+inline std::int64_t tiles_for(std::int64_t rows) { return (rows + kTwoTiles - 1) / kTwoTiles * 2; }
+
 #if MORPHVLM_HAS_AMX_KERNELS
 
 // Whether the processor has AMX for BFloat16 and the system lets this process use it.
@@ -72,6 +75,12 @@ class TileBuffer {
 // For forms of the intrinsics that name all their inputs: GCC takes the others to read what is not set.
 inline constexpr __mmask16 kAllLanes = 0xFFFF;
 
+// The fp32 numbers that 16 of BFloat16 stand for.
+MORPHVLM_AMX inline __m512 amx_widened(__m256i numbers) {
+  return _mm512_castsi512_ps(
+      _mm512_maskz_slli_epi32(kAllLanes, _mm512_maskz_cvtepu16_epi32(kAllLanes, numbers), 16));
+}
+
 MORPHVLM_AMX inline __m512i amx_lanes() {
   return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
@@ -101,9 +110,7 @@ MORPHVLM_AMX inline void amx_store_turned(const float* sums, const c10::BFloat16
   const __m512i places = _mm512_mullo_epi32(amx_lanes(), _mm512_set1_epi32(kTileRows));
   __m512 more = _mm512_setzero_ps();
   if (bias != nullptr) {
-    const __m256i numbers = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias));
-    more = _mm512_castsi512_ps(
-        _mm512_maskz_slli_epi32(kAllLanes, _mm512_maskz_cvtepu16_epi32(kAllLanes, numbers), 16));
+    more = amx_widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias)));
   }
   for (std::int64_t row = 0; row < rows; ++row) {
     const __m512 one =
@@ -112,24 +119,35 @@ MORPHVLM_AMX inline void amx_store_turned(const float* sums, const c10::BFloat16
   }
 }
 
-// Sums of two by two tiles, [first tile][second tile][256], in tile registers 0 to 3.
-MORPHVLM_AMX inline void amx_load_sums(const float* first, const float* second) {
-  _tile_loadd(0, first, 64);
-  _tile_loadd(1, first + kTileNumbers, 64);
-  _tile_loadd(2, second, 64);
-  _tile_loadd(3, second + kTileNumbers, 64);
+// Sums of two by two tiles in tile registers 0 to 3: of each pair the second lies `apart` numbers behind the
+// first, rows of a tile `row_bytes` apart. As they are given, each tile is in one piece.
+MORPHVLM_AMX inline void amx_load_sums(const float* first, const float* second,
+                                       std::int64_t apart = kTileNumbers, std::int64_t row_bytes = 64) {
+  _tile_loadd(0, first, row_bytes);
+  _tile_loadd(1, first + apart, row_bytes);
+  _tile_loadd(2, second, row_bytes);
+  _tile_loadd(3, second + apart, row_bytes);
 }
-MORPHVLM_AMX inline void amx_store_sums(float* first, float* second) {
-  _tile_stored(0, first, 64);
-  _tile_stored(1, first + kTileNumbers, 64);
-  _tile_stored(2, second, 64);
-  _tile_stored(3, second + kTileNumbers, 64);
+MORPHVLM_AMX inline void amx_store_sums(float* first, float* second, std::int64_t apart = kTileNumbers,
+                                        std::int64_t row_bytes = 64) {
+  _tile_stored(0, first, row_bytes);
+  _tile_stored(1, first + apart, row_bytes);
+  _tile_stored(2, second, row_bytes);
+  _tile_stored(3, second + apart, row_bytes);
 }
 MORPHVLM_AMX inline void amx_zero_sums() {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
+}
+
+// Adds to the sums the products of first factors in tile registers 4 and 5 with second ones in 6 and 7.
+MORPHVLM_AMX inline void amx_add_tiles() {
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
 }
 
 // Adds products of `steps` tiles of depth: first factors are 32 rows of `row_bytes`, second ones two tiles
@@ -143,10 +161,7 @@ MORPHVLM_AMX inline void amx_add_steps(const c10::BFloat16* first, std::int64_t 
     _tile_loadd(5, lower + k * kTileDepth, row_bytes);
     _tile_loadd(6, second + k * second_step, 64);
     _tile_loadd(7, second + k * second_step + kTileNumbers, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    amx_add_tiles();
   }
 }
 
@@ -270,8 +285,6 @@ MORPHVLM_AMX inline void amx_times(const c10::BFloat16* x, std::int64_t tiles, s
   }
   end_tiles();
 }
-
-#undef MORPHVLM_AMX
 
 #else
 

@@ -19,21 +19,11 @@ inline constexpr std::int64_t kSplitSteps = 32;
 // The parts of a number, and the words (pairs of BFloat16) of a tile's parts.
 inline constexpr std::int64_t kSplitParts = 2, kSplitWords = kSplitParts * kTileNumbers;
 
-#define MORPHVLM_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
-
-// The fp32 numbers that 16 of BFloat16 stand for, of which `half` of a vector are meant.
-template <int half>
-MORPHVLM_AMX inline __m512 amx_widened(__m512i numbers) {
-  const __m256i some = _mm512_maskz_extracti64x4_epi64(0xFF, numbers, half);
-  return _mm512_castsi512_ps(
-      _mm512_maskz_slli_epi32(kAllLanes, _mm512_maskz_cvtepu16_epi32(kAllLanes, some), 16));
-}
-
 // The numbers of BFloat16 that are nearest to 16 numbers and 16 more, which become what is left of them.
 MORPHVLM_AMX inline __m512i amx_take_part(__m512& a, __m512& b) {
   const __m512i part = (__m512i)_mm512_cvtne2ps_pbh(b, a);
-  a = _mm512_sub_ps(a, amx_widened<0>(part));
-  b = _mm512_sub_ps(b, amx_widened<1>(part));
+  a = _mm512_sub_ps(a, amx_widened(_mm512_maskz_extracti64x4_epi64(0xFF, part, 0)));
+  b = _mm512_sub_ps(b, amx_widened(_mm512_maskz_extracti64x4_epi64(0xFF, part, 1)));
   return part;
 }
 
@@ -153,12 +143,6 @@ MORPHVLM_AMX inline void amx_load_columns(const std::uint32_t* weight, std::int6
   _tile_loadd(6, weight + part * 2 * kTileNumbers, 64);
   _tile_loadd(7, weight + part * 2 * kTileNumbers + kTileNumbers, 64);
 }
-MORPHVLM_AMX inline void amx_add_tiles() {
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_dpbf16ps(1, 4, 7);
-  _tile_dpbf16ps(2, 5, 6);
-  _tile_dpbf16ps(3, 5, 7);
-}
 
 // Adds products of `steps` tiles of depth to the sums of 32 rows and 32 columns. The pairs of parts come in
 // an order in which each shares one factor with the one before.
@@ -187,36 +171,22 @@ MORPHVLM_AMX inline void amx_begin_sums(const float* bias) {
   _tile_loadd(2, bias, 0);
   _tile_loadd(3, bias + kTileRows, 0);
 }
-// The same as they lie in y [.., width].
-MORPHVLM_AMX inline void amx_load_rows_of_sums(const float* y, std::int64_t width) {
-  _tile_loadd(0, y, width * 4);
-  _tile_loadd(1, y + kTileRows, width * 4);
-  _tile_loadd(2, y + kTileRows * width, width * 4);
-  _tile_loadd(3, y + kTileRows * width + kTileRows, width * 4);
-}
-MORPHVLM_AMX inline void amx_store_rows_of_sums(float* y, std::int64_t width) {
-  _tile_stored(0, y, width * 4);
-  _tile_stored(1, y + kTileRows, width * 4);
-  _tile_stored(2, y + kTileRows * width, width * 4);
-  _tile_stored(3, y + kTileRows * width + kTileRows, width * 4);
-}
 
 // Adds products of two tiles of rows with packed columns to y [32, columns], rows of `width` numbers; or
 // begins it, with a bias (or null).
 MORPHVLM_AMX inline void amx_split_product(const std::uint32_t* x, const std::uint32_t* weight,
                                            std::int64_t steps, std::int64_t columns, bool begins,
                                            const float* bias, std::int64_t width, float* y) {
+  float* const lower = y + kTileRows * width;
   for (std::int64_t column = 0; column < columns; column += kTwoTiles) {
     if (begins)
       amx_begin_sums(bias == nullptr ? nullptr : bias + column);
     else
-      amx_load_rows_of_sums(y + column, width);
+      amx_load_sums(y + column, lower + column, kTileRows, width * 4);
     amx_add_split(x, weight + split_place(column, steps), steps);
-    amx_store_rows_of_sums(y + column, width);
+    amx_store_sums(y + column, lower + column, kTileRows, width * 4);
   }
 }
-
-#undef MORPHVLM_AMX
 
 }  // namespace morphvlm::detail
 

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -35,6 +36,10 @@ using Backward = std::function<std::vector<Tensor>(const BackwardCall&)>;
 
 namespace detail {
 
+inline bool needs_grad(const Tensor& t) { return t.defined() && t.requires_grad(); }
+// Whether what is made of it now has a backward pass.
+inline bool is_recorded(const Tensor& t) { return at::GradMode::is_enabled() && needs_grad(t); }
+
 struct BackwardNode : torch::autograd::Node {
   std::vector<torch::autograd::SavedVariable> saved = {};
   Backward backward = {};
@@ -59,21 +64,19 @@ struct BackwardNode : torch::autograd::Node {
 /// `backward`, and none of the operations inside. `saved` is what forward puts there for the backward pass,
 /// inputs or new tensors; changing one in place before that is LibTorch's error. `backward` keeps what else
 /// it needs. PyTorch equivalent: `torch.autograd.Function`.
-template <class F>
-Tensor autograd_function(const std::vector<Tensor>& inputs, F&& forward, Backward backward) {
-  const auto needs_grad = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
-  const bool is_recorded = at::GradMode::is_enabled() && std::ranges::any_of(inputs, needs_grad);
+template <class F, std::convertible_to<Backward> B>
+Tensor autograd_function(const std::vector<Tensor>& inputs, F&& forward, B&& backward) {
   std::vector<Tensor> saved;
   const auto run = [&] {
     const at::AutoGradMode not_inside(false);
     return std::forward<F>(forward)(saved);
   };
-  if (!is_recorded) return run();
+  if (std::ranges::none_of(inputs, detail::is_recorded)) return run();
   const std::shared_ptr<detail::BackwardNode> node(new detail::BackwardNode, torch::autograd::deleteNode);
   node->set_next_edges(torch::autograd::collect_next_edges(inputs));
   Tensor out = run();
   for (const auto& t : saved) node->saved.emplace_back(t, false);
-  node->backward = std::move(backward);
+  node->backward = std::forward<B>(backward);
   torch::autograd::set_history(out, node);
   return out;
 }

@@ -44,8 +44,7 @@ inline std::vector<Tensor> recomputed_gradients(const Segment& segment, const Ba
 inline Tensor recomputed(const Segment& segment, std::vector<Tensor> inputs) {
   if (!at::GradMode::is_enabled()) return segment(inputs);
   // Without an input that needs a gradient there would be no backward pass to the parameters inside.
-  const auto needs_grad = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
-  if (std::ranges::none_of(inputs, needs_grad))
+  if (std::ranges::none_of(inputs, detail::needs_grad))
     inputs.front() = inputs.front().detach().set_requires_grad(true);
   return autograd_function(
       inputs,

@@ -29,7 +29,7 @@ struct SplitProduct {
   std::int64_t rows = 0, depth = 0, width = 0;
   bool is_turned = false;
 
-  std::int64_t pairs() const { return (rows + kTwoTiles - 1) / kTwoTiles; }
+  std::int64_t pairs() const { return tiles_for(rows) / 2; }
 };
 
 // The second factors of columns [first, last), from depth `k` on.

@@ -41,9 +41,6 @@ inline bool takes_tiles(const Tensor& x, const Tensor& weight, std::int64_t inne
 
 #if MORPHVLM_HAS_AMX_KERNELS
 
-// Tiles of 16 rows for `rows`, an even number.
-inline std::int64_t tiles_for(std::int64_t rows) { return (rows + kTwoTiles - 1) / kTwoTiles * 2; }
-
 // x W^T + b (or undefined) without a gradient, rounded once.
 inline Tensor tile_affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (x.scalar_type() == at::kFloat) return split_product(x, weight, true, bias);

@@ -57,7 +57,8 @@ struct Linear<Over<F, Adapter>> {
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
-    Tensor y = detail::packed_product_with_gradient<F>(x, weight);
+    Tensor y = detail::is_recorded(x) ? detail::packed_product_with_gradient<F>(x, weight)
+                                      : detail::packed_product<F>(x, weight);
     if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
     if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
     return y;
