@@ -26,60 +26,52 @@ MemoryNeed need_of(const Pubmedqa12Gb& e, const Full& model, const std::string& 
               c.num_hidden_layers * tokens * c.hidden_size * bytes + 2 * tokens * c.vocab_size * kFp32};
 }
 
-#ifdef MORPHVLM_CUDA
-
 using FourBits = VLM<ClipViT, Perceiver, OpenLLaMA, Quantized<NF4, LoRA<Attn>>>;
 using OnTheHost = VLM<ClipViT, Perceiver, OpenLLaMA, Streamed<LoRA<Attn>>>;
 
-template <class Model>
-typename Model::Config config_of(const Pubmedqa12Gb& e) {
-  auto config = presets::flamingo<Model>(presets::open_llama_3b, e.every);
-  config.adapter = e.adapter;
-  return config;
-}
+// The limit while it lives, where the device can have one.
+class CardLimit {
+ public:
+  CardLimit(c10::Device device, std::int64_t bytes) : device_(device) { limit(bytes); }
+  ~CardLimit() { limit(std::numeric_limits<std::int64_t>::max()); }
+  CardLimit(const CardLimit&) = delete;
+  CardLimit& operator=(const CardLimit&) = delete;
 
-// fp32 as the paper had it, 16 bits with what it takes to fit, 4 bits, and both wide ones streamed from the
-// host.
-std::vector<CardStep> steps_on_card(const Pubmedqa12Gb& e) {
-  const c10::Device device(c10::kCUDA, 0);
-  const auto limit = static_cast<std::int64_t>(e.card_gib * (1 << 30));
-  // The allocator keeps more than tensors take, and libraries their work space.
-  constexpr std::int64_t kReserve = std::int64_t{512} << 20;
-  limit_cuda_memory(device, limit);
-  const PlanSetup fp32{.dtype = at::kFloat, .device = c10::kCUDA},
-      bf16{.dtype = at::kBFloat16, .device = c10::kCUDA};
-  const PlanWork one{.batch = 1, .seq = e.tokens, .supervised = 8, .packed = true};
-  PlanWork many = one;
-  many.batch = e.card_rows;
-  const auto full = config_of<Full>(e);
-  const auto rows = [&](const PlanWork& work) {
-    return std::to_string(work.batch) + " x " + std::to_string(e.tokens) + " tokens";
-  };
-  std::vector<CardStep> out;
-  const auto add = [&]<class Model>(const std::string& name, const PlanSetup& setup, const PlanWork& work) {
-    forget_cuda_peak(device);
-    out.push_back(
-        try_steps<Model>(name + ", " + rows(work), config_of<Model>(e), setup, work, device, e.card_steps));
-  };
-  add.template operator()<Full>("fp32", fp32, one);
-  add.template operator()<Full>("bf16", bf16, one);
-  const auto plan_of = [&](const PlanSetup& s, const PlanWork& w) { return plan<Full>(full, s, w); };
-  const auto ways =
-      ways_to_fit(plan_of, bf16, many, presets::open_llama_3b.num_hidden_layers, limit - kReserve);
-  if (!ways.empty()) {
-    const auto& way = ways.front();
-    add.template operator()<Full>("bf16" + (way.change.empty() ? "" : ", " + way.change), way.setup,
-                                  way.work);
-  }
-  add.template operator()<FourBits>("NF4", bf16, one);
-  add.template operator()<FourBits>("NF4", bf16, many);
-  add.template operator()<OnTheHost>("fp32, projections on the host", fp32, one);
-  add.template operator()<OnTheHost>("bf16, projections on the host", bf16, many);
-  limit_cuda_memory(device, std::numeric_limits<std::int64_t>::max());
-  return out;
-}
-
+ private:
+  void limit([[maybe_unused]] std::int64_t bytes) const {
+#ifdef MORPHVLM_CUDA
+    if (!device_.is_cuda()) return;
+    forget_cuda_peak(device_);
+    limit_cuda_memory(device_, bytes);
 #endif
+  }
+
+  c10::Device device_;
+};
+
+/// Everything of a trial but its settings.
+struct Trial {
+  const Pubmedqa12Gb& experiment;
+  const DeviceScale& scale;
+  CardTrial out = {};
+
+  template <class Model>
+  typename Model::Config config() const {
+    auto config = device_config<Model>(scale, presets::open_llama_3b, experiment.every);
+    config.adapter = experiment.adapter;
+    return config;
+  }
+
+  template <class Model>
+  void add(const std::string& name, const PlanSetup& setup, const PlanWork& work) {
+    const auto device = device_named(scale.device);
+    const CardLimit limit(device, out.limit);
+    const auto rows = std::to_string(work.batch) + " x " + std::to_string(work.seq) + " tokens";
+    auto step = try_steps<Model>(name + ", " + rows, config<Model>(), setup, work, device, scale.steps);
+    step.fits = step.fits && step.peak <= out.limit;
+    out.steps.push_back(std::move(step));
+  }
+};
 
 }  // namespace
 
@@ -91,16 +83,38 @@ Pubmedqa12GbResult run(const Pubmedqa12Gb& e) {
       presets::open_llama_3b, {at::TensorOptions(at::kFloat).device(at::kMeta)}, NoAdapter::Config{});
   Pubmedqa12GbResult out{.language_parameters = parameter_count(alone),
                          .needs = {need_of(e, model, "fp32", 4), need_of(e, model, "bf16", 2)}};
-  if (!has_cuda()) {
-    out.no_steps = "no CUDA device";
-    return out;
-  }
-#ifdef MORPHVLM_CUDA
-  out.steps = steps_on_card(e);
-#else
-  out.no_steps = "built without CUDA (preset cuda)";
-#endif
   return out;
+}
+
+CardTrial run_on_card(const Pubmedqa12Gb& e, const DeviceScale& d) {
+  Trial trial{e, d};
+  const PlanSetup fp32 = device_setup(d, at::kFloat), bf16 = device_setup(d);
+  PlanWork one = abstract_rows(d);
+  one.batch = one.images = 1;
+  if (d.sizes == Sizes::paper) one.seq = e.tokens;
+  PlanWork many = one;
+  many.batch = d.rows;
+  const auto plan_of = [&](const PlanSetup& s, const PlanWork& w) {
+    return plan<Full>(trial.config<Full>(), s, w);
+  };
+  const auto card = static_cast<std::int64_t>(e.card_gib * (1 << 30));
+  trial.out.limit =
+      d.sizes == Sizes::paper ? card : (plan_of(fp32, one).peak_bytes + plan_of(bf16, one).peak_bytes) / 2;
+  trial.add<Full>("fp32", fp32, one);
+  trial.add<Full>("bf16", bf16, one);
+  // The allocator keeps more than tensors take, and libraries their work space.
+  const auto reserve = trial.out.limit / 24;
+  const auto ways = ways_to_fit(plan_of, bf16, many, trial.config<Full>().language.num_hidden_layers,
+                                trial.out.limit - reserve);
+  if (!ways.empty()) {
+    const auto& way = ways.front();
+    trial.add<Full>("bf16" + (way.change.empty() ? "" : ", " + way.change), way.setup, way.work);
+  }
+  trial.add<FourBits>("NF4", bf16, one);
+  trial.add<FourBits>("NF4", bf16, many);
+  trial.add<OnTheHost>("fp32, projections on the host", fp32, one);
+  trial.add<OnTheHost>("bf16, projections on the host", bf16, many);
+  return std::move(trial.out);
 }
 
 }  // namespace morphvlm::experiments

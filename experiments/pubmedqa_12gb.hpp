@@ -1,6 +1,6 @@
 // What the paper could not do: OpenLLaMA-3B on PubMedQA within a card of 12 GB. Counted without a card: what
-// the weights and the optimizer need before the first activation is kept. With one, whatever its size,
-// trained under the limit of that card.
+// the weights and the optimizer need before the first activation is kept. At device scale trained under the
+// limit of that card, whatever the real one's size.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "experiments/card_step.hpp"
-#include "experiments/models.hpp"
+#include "experiments/device_scale.hpp"
 
 namespace morphvlm::experiments {
 
@@ -19,8 +19,6 @@ struct Pubmedqa12Gb {
   std::int64_t rows = 1;
   std::int64_t every = 4;  ///< language-model layers to a gated block
   LoRAConfig adapter = {.rank = 16, .alpha = 16};
-  std::int64_t card_rows = 4;   ///< of a step on a card, where as many fit
-  std::int64_t card_steps = 6;  ///< in each setting
 };
 
 /// Bytes of training with frozen weights in one dtype.
@@ -34,15 +32,25 @@ struct MemoryNeed {
   std::int64_t total() const { return language + others + adapters + activations; }
 };
 
-/// What came out.
+/// What was counted.
 struct Pubmedqa12GbResult {
   std::int64_t language_parameters = 0;
   std::vector<MemoryNeed> needs = {};  ///< fp32, then bf16
-  std::vector<CardStep> steps = {};    ///< on a CUDA device under the limit; empty where there is none
-  std::string no_steps = {};           ///< why there are none
 };
 
-/// Counts tensors without memory for them; trains where there is a CUDA device.
+/// Counts tensors without memory for them.
 Pubmedqa12GbResult run(const Pubmedqa12Gb& experiment);
+
+/// What was trained under a limit.
+struct CardTrial {
+  std::int64_t limit = 0;  ///< bytes: what the card of the experiment has, or for small sizes what lies
+                           ///< between the plans of one row in fp32 and in bf16
+  std::vector<CardStep> steps = {};  ///< fp32 as the paper had it first
+};
+
+/// Trains in one setting after the other: fp32, 16 bits with what it takes to fit, 4 bits, and both wide ones
+/// streamed from the host. On CUDA an allocation beyond the limit fails as on a card of that size; on a CPU
+/// steps that took more count as out of memory.
+CardTrial run_on_card(const Pubmedqa12Gb& experiment, const DeviceScale& scale);
 
 }  // namespace morphvlm::experiments

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/resident_bytes.hpp"
 #include "experiments/small_world.hpp"
 #include "experiments/stage.hpp"
 #include "morphvlm/io/safetensors.hpp"
@@ -144,9 +145,6 @@ SmallWorld<L> open_small_world(const SmallData& data, const std::string& name) {
   world.latents = model.resample(data.features.unsqueeze(1));
   return world;
 }
-
-/// Resident memory of this process in bytes; 0 where the system does not tell.
-std::int64_t resident_bytes();
 
 /// FLOPs of training adapters: forward and the gradient of activations are two each for every weight that a
 /// token meets, adapters' own gradients two more. Only supervised tokens go through the head.

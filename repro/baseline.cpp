@@ -81,7 +81,10 @@ bool computes_alike(const Machine& a, const Machine& b) {
 }
 
 bool applies(const Recording& r, const Json& recipe, const Machine& machine) {
-  return r.recipe == recipe && computes_alike(r.machine, machine);
+  const auto device = recipe.find("device");
+  const bool on_card = device != recipe.end() && *device != "cpu";
+  return r.recipe == recipe && computes_alike(r.machine, machine) &&
+         (!on_card || r.machine.gpu == machine.gpu);
 }
 
 Check compare(const std::string& name, const std::vector<double>& ours, const std::vector<double>& theirs,

@@ -103,16 +103,23 @@ inline Verdict verdict_of_gain(const Interval& gain) {
   return Verdict::not_decidable;
 }
 
-/// 0 when something was checked and nothing failed; 1 otherwise.
+/// What a run in which all checks were skipped ends with: a failure, which tests may tell from others.
+inline constexpr int kNothingChecked = 77;
+
+/// 0 when something was checked and nothing failed; kNothingChecked when all that there was to check was
+/// skipped; 1 otherwise.
 inline int exit_code(const std::vector<Row>& rows) {
-  std::int64_t passed = 0, failed = 0;
+  std::int64_t passed = 0, failed = 0, skipped = 0;
   for (const auto& row : rows) {
     for (const auto& check : row.checks) {
       passed += check.outcome == Outcome::passed;
       failed += check.outcome == Outcome::failed;
+      skipped += check.outcome == Outcome::skipped;
     }
   }
-  return passed > 0 && failed == 0 ? 0 : 1;
+  if (failed > 0) return 1;
+  if (passed > 0) return 0;
+  return skipped > 0 ? kNothingChecked : 1;
 }
 
 }  // namespace morphvlm::repro

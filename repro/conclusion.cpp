@@ -3,8 +3,11 @@
 #include <cmath>
 #include <utility>
 
+#include "morphvlm/core/device.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/paper_claims.hpp"
+#include "repro/paper_counts.hpp"
 #include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
@@ -16,9 +19,8 @@ using experiments::MemoryNeed;
 using experiments::SwapRun;
 using experiments::VisionSwapResult;
 
-constexpr std::int64_t kOpenLlama3b = 3'426'473'600;
-
-std::string gib(std::int64_t bytes) { return fixed(static_cast<double>(bytes) / (1 << 30), 2); }
+// What needs a card is measured at device scale.
+std::string where_measured() { return has_cuda() ? "at device scale" : "no CUDA device"; }
 
 Table memory_table(const experiments::Pubmedqa12GbResult& r) {
   Table table{.title = "C.1: what training needs at least, GiB",
@@ -31,36 +33,6 @@ Table memory_table(const experiments::Pubmedqa12GbResult& r) {
                  "activations: with every layer recomputed, each layer's input and the logits with their "
                  "gradient; what a run keeps beyond that is not counted"};
   return table;
-}
-
-Table steps_table(const experiments::Pubmedqa12GbResult& r, double card_gib) {
-  Table table{
-      .title = "C.1: training steps under a limit of " + fixed(card_gib, 2) + " GiB",
-      .columns = {"frozen weights and rows", "planned, GiB", "measured, GiB", "seconds a step", "loss"},
-      .align = {Align::left}};
-  for (const auto& s : r.steps) {
-    table.rows.push_back({s.setting, gib(s.planned), s.fits ? gib(s.peak) : "out of memory",
-                          s.fits ? fixed(s.seconds, 3) : "–",
-                          s.fits ? fixed(s.losses.front(), 3) + " -> " + fixed(s.losses.back(), 3) : "–"});
-  }
-  table.notes = {"random weights and rows of the paper's shapes; one picture to a row"};
-  return table;
-}
-
-// What fits fits as planned, and trains; fp32 does not fit.
-std::vector<Check> steps_checks(const experiments::Pubmedqa12GbResult& r) {
-  if (r.steps.empty()) return {skipped("peak memory and step time under the cap", r.no_steps)};
-  std::vector<Check> checks;
-  for (const auto& s : r.steps) {
-    const bool is_fp32 = s.setting.starts_with("fp32");
-    checks.push_back(exactly("fits under the cap: " + s.setting, s.fits ? 1 : 0, is_fp32 ? 0 : 1));
-    if (!s.fits) continue;
-    const double ratio = static_cast<double>(s.planned) / static_cast<double>(s.peak);
-    checks.push_back(at_most("plan off by, of the measured peak: " + s.setting, std::abs(ratio - 1), 0.05));
-    checks.push_back(
-        at_most("last loss over the first: " + s.setting, s.losses.back() / s.losses.front(), 1));
-  }
-  return checks;
 }
 
 std::vector<const SwapRun*> runs_of(const VisionSwapResult& r, std::string_view tower) {
@@ -136,13 +108,10 @@ RowResult memory_row(const experiments::Pubmedqa12Gb& e, const experiments::Pubm
         {.name = "least_bytes." + n.dtype, .value = static_cast<double>(n.total()), .unit = "B"});
   }
   const MemoryNeed &fp32 = r.needs[0], &bf16 = r.needs[1];
-  RowResult out{
-      .row = {.id = "C.1", .claim = "OpenLLaMA-3B on PubMedQA does not fit on a card with 11.99 GB"},
-      .report = std::move(report),
-      .table = memory_table(r)};
+  RowResult out{.row = paper_row("C.1"), .report = std::move(report), .table = memory_table(r)};
   out.row.checks = {exactly("parameters of OpenLLaMA-3B", r.language_parameters, kOpenLlama3b),
                     exactly("bf16 weights take half of fp32's", 2 * bf16.language, fp32.language)};
-  for (auto& check : steps_checks(r)) out.row.checks.push_back(std::move(check));
+  out.row.checks.push_back(skipped("peak memory and step time under the cap", where_measured()));
   const bool fits = fp32.total() <= card, fits16 = bf16.total() <= card;
   out.row.verdict = fits ? Verdict::contradicted : Verdict::reproduced;
   out.row.evidence = "In fp32 the language model's weights alone take " + gib(fp32.language) + " of " +
@@ -151,13 +120,9 @@ RowResult memory_row(const experiments::Pubmedqa12Gb& e, const experiments::Pubm
                      (fits16 ? ", which leaves " + gib(card - bf16.total()) + " GiB for what is kept of " +
                                    std::to_string(e.rows) + " x " + std::to_string(e.tokens) + " tokens"
                              : "") +
-                     (r.steps.empty() ? ". Counted, not measured: " + r.no_steps + "."
-                                      : ". Measured on a card under that limit, too.");
-  std::vector<Block> shown{out.table};
-  if (!r.steps.empty()) shown.emplace_back(steps_table(r, e.card_gib));
-  out.page =
-      row_page(out, "Does OpenLLaMA-3B fit in 12 GB? Row C.1",
-               "Counted from the shapes of the paper's model, without memory for them.", std::move(shown));
+                     ". Counted, not measured: " + where_measured() + ".";
+  out.page = row_page(out, "Does OpenLLaMA-3B fit in 12 GB? Row C.1",
+                      "Counted from the shapes of the paper's model, without memory for them.", {out.table});
   return out;
 }
 
@@ -171,10 +136,7 @@ RowResult vision_row(const experiments::VisionSwap& e, const VisionSwapResult& r
                               .value = over_seeds(accuracies(r, tower)).mean,
                               .n = std::ssize(vit)});
   report.metrics.push_back({.name = "accuracy.majority", .value = r.majority});
-  RowResult out{
-      .row = {.id = "C.2.swap", .claim = "better vision models are left for later; nothing was measured"},
-      .report = std::move(report),
-      .table = swap_table(r)};
+  RowResult out{.row = paper_row("C.2.swap"), .report = std::move(report), .table = swap_table(r)};
   for (const auto tower : experiments::kTowers)
     for (const auto* run : runs_of(r, tower))
       out.add_seed(run->seed, "accuracy." + std::string(tower), accuracy(*run));
@@ -205,11 +167,7 @@ RowResult bias_row(const experiments::BiasVlStereoset& e, const BiasVlStereosetR
       report.metrics.push_back({.name = name + a.name, .value = value, .n = s.picked});
   }
   expect(scores.size() == 2, "C.2.bias: expected answers with and without pictures, found ", scores.size());
-  RowResult out{
-      .row = {.id = "C.2.bias",
-              .claim = "bias was found with VL-StereoSet and is left for later; no number is given"},
-      .report = std::move(report),
-      .table = bias_table(r, scores)};
+  RowResult out{.row = paper_row("C.2.bias"), .report = std::move(report), .table = bias_table(r, scores)};
   for (std::size_t i = 0; i < scores.size(); ++i) {
     out.add_seed(0, "vlrs." + r.answered[i].name, scores[i].vlrs);
     out.add_seed(0, "vlbs." + r.answered[i].name, scores[i].vlbs);

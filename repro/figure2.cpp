@@ -5,6 +5,7 @@
 #include <limits>
 #include <sstream>
 
+#include "repro/paper_claims.hpp"
 #include "repro/published.hpp"
 
 namespace morphvlm::repro {
@@ -88,13 +89,10 @@ double logged_rate(const Schedule& schedule, double step, std::int64_t accumulat
 RowResult learning_rate_row(const std::vector<PublishedSchedule>& schedules,
                             const std::filesystem::path& published) {
   const auto curves = read_published(published / "fig2_learning_rate.csv");
-  RowResult out{
-      .row = {.id = "F2.lr",
-              .claim = "the learning-rate curves are a cosine without warm-up, a cosine with 20 warm-up "
-                       "steps and an exponential with 20"},
-      .report = {.name = "F2.lr", .scale = "mini"},
-      .table = {.title = "F2.lr: largest deviation from the published points",
-                .columns = {"curve", "points", "as the legend says", "drawn by", "deviation"}}};
+  RowResult out{.row = paper_row("F2.lr"),
+                .report = {.name = "F2.lr", .scale = "mini"},
+                .table = {.title = "F2.lr: largest deviation from the published points",
+                          .columns = {"curve", "points", "as the legend says", "drawn by", "deviation"}}};
   std::vector<std::string> wrong;
   Figures figures;
   for (const auto& p : schedules) {

@@ -8,6 +8,7 @@
 #include "morphvlm/report/convergence.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/paper_claims.hpp"
 #include "repro/published.hpp"
 #include "repro/row_page.hpp"
 
@@ -230,11 +231,7 @@ RowResult schedule_loss_row(const LrSchedules& e, const LrSchedulesResult& r,
     figures.items.push_back(schedule_figure(r, std::string(name)));
   figures.items.push_back(sample_figure(e, r));
   figures.items.push_back(published_figure(curves));
-  RowResult out{.row = {.id = "F2.loss",
-                        .claim = "warm-up with a cosine converges fastest; an exponential ends lower given "
-                                 "enough iterations; some warm-up helps whatever the schedule"},
-                .report = std::move(report),
-                .table = std::move(table)};
+  RowResult out{.row = paper_row("F2.loss"), .report = std::move(report), .table = std::move(table)};
   add_checks(out.row, r, published_times(curves));
   std::vector<Statement> all = j.fastest;
   all.insert(all.end(), j.exponential.begin(), j.exponential.end());

@@ -8,6 +8,8 @@
 #include "experiments/small_world.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/paper_claims.hpp"
+#include "repro/paper_counts.hpp"
 #include "repro/published.hpp"
 
 namespace morphvlm::repro {
@@ -18,9 +20,7 @@ using experiments::LoraPlacement;
 using experiments::LoraPlacementResult;
 using experiments::PlacementRun;
 
-constexpr const char *kAll = "Attn + CrossMlp", *kAttention = "Attn";
 constexpr const char *kPaperAll = "Default LoRA Blocks", *kPaperAttention = "Attention only LoRA Blocks";
-constexpr std::int64_t kCountAll = 14'630'912, kCountAttention = 11'558'912;
 constexpr double kMargin = 0.05;  // of the loss: closer than this is "unaffected"
 
 std::vector<const PlacementRun*> runs_of(const LoraPlacementResult& r, std::string_view placement,
@@ -207,11 +207,7 @@ RowResult placement_loss_row(const LoraPlacement& e, const LoraPlacementResult& 
   Table table = placement_table(r);
   const Figures figures{{loss_figure(r, true, "Gates live"), loss_figure(r, false, "Gates 0 and frozen"),
                          published_figure(curves, "Published", "step", "loss")}};
-  RowResult out{.row = {.id = "F3.loss",
-                        .claim = "leaving LoRA out of the feed-forward blocks (14.8 M to 11.4 M trained "
-                                 "parameters) leaves loss and convergence unaffected"},
-                .report = std::move(report),
-                .table = std::move(table)};
+  RowResult out{.row = paper_row("F3.loss"), .report = std::move(report), .table = std::move(table)};
   add_checks(out.row, e, r);
   for (const auto& run : r.runs)
     if (run.live_gates) out.add_seed(run.seed, "late_loss." + run.placement, late_loss(run));
@@ -243,9 +239,7 @@ RowResult placement_memory_row(const std::filesystem::path& published) {
   const auto later = [&](const char* name) { return median_between(raw(name), 20, 25); };
   // fp32 weight, gradient and AdamW's two moments.
   constexpr double kLeftOut = 16.0 * static_cast<double>(kCountAll - kCountAttention) / 1e6;
-  RowResult out{.row = {.id = "F3.memory",
-                        .claim = "memory use starts lower without the feed-forward adapters and reaches the "
-                                 "same level"},
+  RowResult out{.row = paper_row("F3.memory"),
                 .report = {.name = "F3.memory", .scale = "mini"},
                 .table = {.title = "F3.memory: the published curves, MB of host memory",
                           .columns = {"curve", "first", "minutes 4 to 17", "minutes 20 to 25"}}};

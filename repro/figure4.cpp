@@ -7,6 +7,7 @@
 #include "morphvlm/report/convergence.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/paper_claims.hpp"
 #include "repro/published.hpp"
 #include "repro/row_page.hpp"
 
@@ -263,11 +264,10 @@ std::vector<double> negated(std::vector<double> values) {
 }
 
 // A row but for its verdict and its page.
-RowResult begin_row(const std::string& id, std::string claim, const BioGptConvergence& e,
-                    const BioGptConvergenceResult& r, const std::vector<Pair>& pairs, Table table) {
+RowResult begin_row(const std::string& id, const BioGptConvergence& e, const BioGptConvergenceResult& r,
+                    const std::vector<Pair>& pairs, Table table) {
   Report report = report_of(id, e, pairs);  // before the result, for GCC 12 (see figure3.cpp)
-  RowResult out{
-      .row = {.id = id, .claim = std::move(claim)}, .report = std::move(report), .table = std::move(table)};
+  RowResult out{.row = paper_row(id), .report = std::move(report), .table = std::move(table)};
   add_repeat_check(out.row, r);
   add_seeds(out, pairs, e);
   return out;
@@ -290,10 +290,7 @@ RowResult biogpt_table_row(const BioGptConvergence& e, const BioGptConvergenceRe
   const auto pairs = pairs_of(r);
   const double alone = published_convergence(published_curve(curves, kPictures)),
                both = published_convergence(published_curve(curves, kCombined));
-  RowResult out = begin_row("T1.bio",
-                            "BioGPT converges in 105 minutes on PubMedQA with A-OKVQA and in 65 on A-OKVQA "
-                            "alone, 0.62 of the time",
-                            e, r, pairs, cost_table(e, pairs));
+  RowResult out = begin_row("T1.bio", e, r, pairs, cost_table(e, pairs));
   constexpr double kReadingError = 5;  // minutes; the points are as far apart
   out.row.checks.push_back(
       at_most("minutes at which the published A-OKVQA curve stays within 5 % of its "
@@ -317,8 +314,7 @@ RowResult biogpt_time_row(const BioGptConvergence& e, const BioGptConvergenceRes
                           const std::filesystem::path& published) {
   const auto curves = read_published(published / "fig4_loss_time.csv");
   const auto pairs = pairs_of(r);
-  RowResult out = begin_row("F4.time", "on A-OKVQA alone BioGPT converges faster in time", e, r, pairs,
-                            loss_table(e, pairs));
+  RowResult out = begin_row("F4.time", e, r, pairs, loss_table(e, pairs));
   const std::vector<Statement> statements{
       judge_below("log of FLOPs to converge: pictures alone before both", log_ratios(pairs, &Cost::flops)),
       judge_below("loss on pictures at equal FLOPs: pictures alone below both",
@@ -342,8 +338,7 @@ RowResult biogpt_step_row(const BioGptConvergence& e, const BioGptConvergenceRes
                           const std::filesystem::path& published) {
   const auto curves = read_published(published / "fig4_loss_step.csv");
   const auto pairs = pairs_of(r);
-  RowResult out =
-      begin_row("F4.step", "the combined data ends lower against steps", e, r, pairs, loss_table(e, pairs));
+  RowResult out = begin_row("F4.step", e, r, pairs, loss_table(e, pairs));
   const std::vector<Statement> statements{judge_below(
       "loss on pictures at equal steps: both below pictures alone", picture_gap(pairs, Equal::steps, e))};
   const auto mixture = each(pairs, [&](const Pair& p) {

@@ -31,12 +31,15 @@ int run(std::span<const char* const> flags, std::string_view only) {
   expect(!settings.record || !settings.smoke, "--record: a smoke run has no numbers worth keeping");
   if (settings.record) expect_clean_tree();
   const auto rows = rows_of(settings, kSource);
-  std::cerr << "the " << size_name(settings) << " suite"
-            << (settings.smoke ? ": a few steps of everything, to see that it runs\n" : "\n");
+  std::cerr << "the " << size_name(settings) << " suite at " << morphvlm::detail::enum_name(settings.scale)
+            << " scale" << (settings.smoke ? ": a few steps of everything, to see that it runs\n" : "\n");
   const auto results = run_rows(rows, settings, kSource);
   const auto folder = report_folder(settings, kSource);
-  const std::string size = std::string(size_name(settings));
-  save_reproduction(results, {size, "./morph repro" + (settings.full ? std::string(" --full") : "")}, folder);
+  const std::string size(size_name(settings)), scale(morphvlm::detail::enum_name(settings.scale));
+  std::string command = "./morph repro";
+  if (settings.scale != Scale::mini) command += " --scale " + scale;
+  if (settings.full) command += " --full";
+  save_reproduction(results, {size, command, scale}, folder);
   std::vector<Row> judged;
   for (const auto& r : results) judged.push_back(r.row);
   std::cout << to_text(summary_table(results)) << "\nreport: " << (folder / "reproduction.html").string()

@@ -40,7 +40,7 @@ std::int64_t rows_with(std::span<const RowResult> rows, Verdict verdict) {
 
 std::string lead(std::span<const RowResult> rows, const SuiteInfo& info) {
   const auto n = [&](Verdict v) { return std::to_string(rows_with(rows, v)); };
-  return "Of " + std::to_string(rows.size()) + " rows at mini scale " + n(Verdict::reproduced) +
+  return "Of " + std::to_string(rows.size()) + " rows at " + info.scale + " scale " + n(Verdict::reproduced) +
          " reproduce, " + n(Verdict::contradicted) + " are contradicted, " + n(Verdict::not_reproduced) +
          " do not reproduce and " + n(Verdict::not_decidable) + " cannot be decided here (" + info.size +
          " suite).";
@@ -53,10 +53,16 @@ std::string how(const SuiteInfo& info) {
          "nothing that needs seeds.";
 }
 
-constexpr const char* kScales =
-    "Mini scale: small models of the paper's types, trained here on real text and pictures, on a CPU. Device "
-    "scale (the full architecture on CUDA) and paper scale (real checkpoints and data) are not part of this "
-    "report; checks that need them are skipped with their reason.";
+// What the scale is, and what it leaves to others.
+std::string scale_text(const SuiteInfo& info) {
+  if (info.scale == "device")
+    return "Device scale: the paper's architectures in their full size with random weights, on a card, for "
+           "what they cost in memory and time. Nothing is learned, so no claim about losses or accuracies is "
+           "decided.";
+  return "Mini scale: small models of the paper's types, trained here on real text and pictures, on a CPU. "
+         "Device scale (the full architecture on CUDA) and paper scale (real checkpoints and data) are not "
+         "part of this report; checks that need them are skipped with their reason.";
+}
 
 // Parameters and finer checks are in the row's own report.
 bool belongs_in_the_joint_page(const Section& section) {
@@ -79,7 +85,7 @@ Table summary_table(std::span<const RowResult> rows) {
 
 std::string to_markdown(std::span<const RowResult> rows, const SuiteInfo& info) {
   std::string out = "# " + std::string(kTitle) + "\n\n" + lead(rows, info) + "\n\n" + how(info) + "\n\n" +
-                    kScales + "\n\n" + to_markdown(summary_table(rows)) + '\n';
+                    scale_text(info) + "\n\n" + to_markdown(summary_table(rows)) + '\n';
   for (const auto& r : rows) {
     out += "\n## " + r.row.id + "\n\nClaim: " + r.row.claim + ".\n\nVerdict: **" +
            std::string(to_string(r.row.verdict)) + "**. " + r.row.evidence + "\n\n" + to_markdown(r.table) +
@@ -93,12 +99,13 @@ Page reproduction_page(std::span<const RowResult> rows, const SuiteInfo& info) {
     return Tile{std::to_string(rows_with(rows, v)), std::string(to_string(v)), detail};
   };
   Page page{.title = kTitle, .lead = lead(rows, info)};
-  page.sections.push_back({"Summary",
-                           {Tiles{{tile(Verdict::reproduced, "the claim holds here"),
-                                   tile(Verdict::contradicted, "the opposite holds here"),
-                                   tile(Verdict::not_reproduced, "the claim does not hold here"),
-                                   tile(Verdict::not_decidable, "evidence either way is missing")}},
-                            summary_table(rows), Paragraph{how(info), true}, Paragraph{kScales, true}}});
+  page.sections.push_back(
+      {"Summary",
+       {Tiles{{tile(Verdict::reproduced, "the claim holds here"),
+               tile(Verdict::contradicted, "the opposite holds here"),
+               tile(Verdict::not_reproduced, "the claim does not hold here"),
+               tile(Verdict::not_decidable, "evidence either way is missing")}},
+        summary_table(rows), Paragraph{how(info), true}, Paragraph{scale_text(info), true}}});
   for (const auto& r : rows) {
     // A row's own page says once more which row it is.
     Section section{r.row.id + ": " + r.page.title.substr(0, r.page.title.find(" Row")), {}};

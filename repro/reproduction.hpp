@@ -13,6 +13,7 @@ namespace morphvlm::repro {
 struct SuiteInfo {
   std::string size = {};  ///< "reduced", "full" or "smoke"
   std::string command = {};
+  std::string scale = "mini";
 };
 
 /// Verdicts, checks and costs, a line for each row.

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "repro/conclusion.hpp"
+#include "repro/device.hpp"
+#include "repro/device_placement.hpp"
 #include "repro/figure2.hpp"
 #include "repro/figure2_loss.hpp"
 #include "repro/figure3.hpp"
@@ -25,9 +27,7 @@ auto once(Make make) {
   };
 }
 
-}  // namespace
-
-std::vector<RowRunner> rows_of(const Settings& s, const std::filesystem::path& source) {
+std::vector<RowRunner> mini_rows(const Settings& s, const std::filesystem::path& source) {
   const auto published = source / "repro/published", small = s.out / "small";
   const auto biogpt = once<experiments::BioGptConvergenceResult>([&s] { return experiments::run(s.biogpt); });
   const auto of_biogpt = [=, &s](auto row) { return [=, &s] { return row(s.biogpt, biogpt(), published); }; };
@@ -56,6 +56,31 @@ std::vector<RowRunner> rows_of(const Settings& s, const std::filesystem::path& s
       {"C.1", {}, 0.05, [&s] { return memory_row(s.memory, experiments::run(s.memory)); }},
       {"C.2.swap", {small / "swap"}, 2.0, [&s] { return vision_row(s.vision, experiments::run(s.vision)); }},
       {"C.2.bias", {small / "stereoset"}, 0.3, [&s] { return bias_row(s.bias, experiments::run(s.bias)); }}};
+}
+
+// Full-size models with random weights. What Figure 2 says of schedules and what models learn does not depend
+// on a device.
+std::vector<RowRunner> device_rows(const Settings& s, const std::filesystem::path& source) {
+  using namespace experiments;
+  const DeviceScale& d = s.on_device;
+  const auto published = source / "repro/published";
+  const auto placement = once<std::vector<PlacementSteps>>([&d] { return placement_steps(d); });
+  std::vector<RowRunner> rows{
+      {"T1.baseline", {}, 0.5, [&d] { return device_baseline_row(d, ask_by_shots(d)); }},
+      {"T1.aokvqa", {}, 0.5, [&d] { return device_aokvqa_row(d, aokvqa_steps(d)); }},
+      {"F3.loss", {}, 2.0, [=, &d] { return device_placement_loss_row(d, placement()); }},
+      {"F3.memory", {}, 0.05, [=, &d] { return device_placement_memory_row(d, placement(), published); }},
+      {"F4.time", {}, 0.5, [&d] { return device_biogpt_row(d, biogpt_steps(d)); }},
+      {"C.1", {}, 1.0, [&s, &d] { return device_memory_row(s.memory, d, run_on_card(s.memory, d)); }},
+      {"C.2.swap", {}, 0.5, [&d] { return device_swap_row(d, swap_steps(d)); }}};
+  for (auto& row : rows) row.missing = reason_to_skip(d);
+  return rows;
+}
+
+}  // namespace
+
+std::vector<RowRunner> rows_of(const Settings& s, const std::filesystem::path& source) {
+  return s.scale == Scale::device ? device_rows(s, source) : mini_rows(s, source);
 }
 
 }  // namespace morphvlm::repro

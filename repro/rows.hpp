@@ -9,7 +9,7 @@
 
 namespace morphvlm::repro {
 
-/// All rows. `source` is the project's folder; `settings` have to outlive the rows.
+/// All rows that the scale has. `source` is the project's folder; `settings` have to outlive the rows.
 std::vector<RowRunner> rows_of(const Settings& settings, const std::filesystem::path& source);
 
 }  // namespace morphvlm::repro

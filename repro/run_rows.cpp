@@ -7,6 +7,8 @@
 
 #include "morphvlm/core/format.hpp"
 #include "repro/baseline.hpp"
+#include "repro/paper_claims.hpp"
+#include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
 
@@ -47,8 +49,33 @@ void complete_page(RowResult& result) {
   result.page.sections.push_back({"Measured", {origin_table(result.report)}});
 }
 
+void say(const RowResult& result, const std::filesystem::path& folder) {
+  std::cout << to_text(result.table);
+  print(result.row);
+  std::cout << "\nreport: " << (folder / "report.html").string() << "\n\n" << std::flush;
+}
+
+// A row that cannot run here has no numbers, so no report.json.
+RowResult skip_one(const RowRunner& runner, const Settings& s, const std::string& commit) {
+  const std::string scale(morphvlm::detail::enum_name(s.scale));
+  RowResult result{.row = paper_row(runner.id)};
+  result.row.checks = {skipped("everything at " + scale + " scale", runner.missing)};
+  result.row.evidence = "Nothing was measured: " + runner.missing + ".";
+  result.report = {
+      .name = runner.id, .scale = scale, .machine = this_machine(), .commit = commit, .date = utc_now()};
+  result.table = {.title = runner.id + ": not run",
+                  .columns = {"why"},
+                  .rows = {{runner.missing}},
+                  .align = {Align::left}};
+  result.page = row_page(result, "Not run. Row " + runner.id + " at " + scale + " scale", "", {});
+  save_page(result.page, s.out / runner.id / "report.html");
+  say(result, s.out / runner.id);
+  return result;
+}
+
 RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesystem::path& source,
                   const std::string& commit) {
+  if (!runner.missing.empty()) return skip_one(runner, s, commit);
   const auto folder = s.out / runner.id, baselines = source / "repro/baselines";
   const auto start = Clock::now();
   RowResult result = runner.run();
@@ -65,9 +92,7 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   complete_page(result);
   save_report(report, folder / "report.json");
   save_page(result.page, folder / "report.html");
-  std::cout << to_text(result.table);
-  print(result.row);
-  std::cout << "\nreport: " << (folder / "report.html").string() << "\n\n" << std::flush;
+  say(result, folder);
   return result;
 }
 

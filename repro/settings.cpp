@@ -55,6 +55,7 @@ Settings smoke() {
   s.vision.train.steps = 3;
   s.vision.samples = s.baseline.samples = 8;
   s.bias.pictures = 24;
+  s.on_device = {.device = "cpu", .sizes = experiments::Sizes::small, .steps = 3, .rows = 2};
   auto& t1 = s.aokvqa;
   t1.test_questions = 40;
   t1.vision.tower.train.steps = t1.vision.perceiver.train.steps = 3;
@@ -74,7 +75,8 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
   Settings first;
   const auto rest = apply_flags(first, flags);
   expect(rest.empty(), "unexpected argument ", rest.empty() ? "" : rest.front(),
-         "; flags are --full, --smoke, --only=ROWS, --seeds=N, --fresh, --record, --out=FOLDER, "
+         "; flags are --scale=mini|device, --full, --smoke, --only=ROWS, --seeds=N, --fresh, --record, "
+         "--out=FOLDER, "
          "--docs=FOLDER and --<experiment>.<field>=<value>");
   expect(!first.full || !first.smoke, "--full and --smoke exclude each other");
   expect(first.seeds >= 0, "--seeds: expected 1 or more, found ", first.seeds);
@@ -82,6 +84,7 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
   if (first.seeds > 0) set_seeds(s, first.seeds);
   s.only = always_only;
   apply_flags(s, flags);
+  if (s.scale != Scale::mini) s.out /= morphvlm::detail::enum_name(s.scale);
   for_each_world(s, [&](experiments::SmallWorldConfig& w) { w.out = s.out / "small"; });
   s.aokvqa.out = s.out / "t1-mini";
   return s;
@@ -101,7 +104,7 @@ bool is_chosen(std::string_view id, std::string_view only) {
 
 std::filesystem::path report_folder(const Settings& s, const std::filesystem::path& source) {
   if (!s.docs.empty()) return s.docs;
-  return s.only.empty() && !s.smoke ? source / "docs" : s.out;
+  return s.only.empty() && !s.smoke && s.scale == Scale::mini ? source / "docs" : s.out;
 }
 
 }  // namespace morphvlm::repro

@@ -1,25 +1,34 @@
-// What the suite runs: the settings of all experiments, in three sizes.
+// What the suite runs: the settings of all experiments, at three scales and in three sizes.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "experiments/aokvqa_finetune.hpp"
 #include "experiments/baseline_vqav2.hpp"
 #include "experiments/bias_vl_stereoset.hpp"
 #include "experiments/biogpt_convergence.hpp"
+#include "experiments/device_scale_config.hpp"
 #include "experiments/lora_placement.hpp"
 #include "experiments/lr_schedules.hpp"
 #include "experiments/pubmedqa_12gb.hpp"
 #include "experiments/vision_swap.hpp"
+#include "morphvlm/core/enum_names.hpp"
 
 namespace morphvlm::repro {
 
+/// At which scale the experiments run: small models that are trained on a CPU, or the paper's models with
+/// random weights on a card.
+enum class Scale { mini, device };
+
 /// Every field is a flag: `--full`, `--only=F3`, `--schedules.seeds=3`.
 struct Settings {
+  Scale scale = Scale::mini;
   std::string only = "";  ///< beginnings of the ids of rows to run, separated by commas; empty: all
   std::filesystem::path out = "runs";
   std::filesystem::path docs = "";  ///< where the joint report goes; empty: see report_folder
@@ -36,6 +45,7 @@ struct Settings {
   experiments::Pubmedqa12Gb memory = {};
   experiments::VisionSwap vision = {};
   experiments::BiasVlStereoset bias = {};
+  experiments::DeviceScale on_device = {};  ///< all rows at device scale
 };
 
 /// "full", "smoke" or "reduced".
@@ -48,8 +58,14 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
 /// True if `id` begins as one of the prefixes in `only`.
 bool is_chosen(std::string_view id, std::string_view only);
 
-/// Where the joint report goes: `docs` if it is set, `source`/docs after a reduced or full run of all rows,
-/// `out` after any other run.
+/// Where the joint report goes: `docs` if it is set, `source`/docs after a reduced or full run of all rows at
+/// mini scale, `out` after any other run.
 std::filesystem::path report_folder(const Settings& settings, const std::filesystem::path& source);
 
 }  // namespace morphvlm::repro
+
+namespace morphvlm {
+template <>
+inline constexpr std::array<std::pair<repro::Scale, std::string_view>, 2> enum_names<repro::Scale>{
+    {{repro::Scale::mini, "mini"}, {repro::Scale::device, "device"}}};
+}  // namespace morphvlm

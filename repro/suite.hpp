@@ -41,6 +41,7 @@ struct RowRunner {
   std::vector<std::filesystem::path> results = {};  ///< folders of its finished work
   double minutes = 0;                               ///< that it takes, for estimates
   std::function<RowResult()> run = {};
+  std::string missing = {};  ///< why it cannot run here, and is skipped; empty: it can
 };
 
 /// The checks of a row as a table.

@@ -4,6 +4,7 @@
 
 #include "morphvlm/data/image.hpp"
 #include "repro/equivalence.hpp"
+#include "repro/paper_claims.hpp"
 
 namespace morphvlm::repro {
 
@@ -218,10 +219,7 @@ Page page_of(const RowResult& out, const AokvqaFinetune& e, const AokvqaFinetune
 RowResult aokvqa_row(const AokvqaFinetune& e, const AokvqaFinetuneResult& r) {
   Report report = report_of(e, r);  // before the result, for GCC 12 (see figure3.cpp)
   Table table = accuracy_table(r);
-  RowResult out{
-      .row = {.id = "T1.aokvqa", .claim = "fine-tuning on A-OKVQA lifts VQAv2 accuracy from 38.2 to 46.1"},
-      .report = std::move(report),
-      .table = std::move(table)};
+  RowResult out{.row = paper_row("T1.aokvqa"), .report = std::move(report), .table = std::move(table)};
   Row& row = out.row;
   row.checks.push_back(exactly("trained parameters, LoRA fine-tuning",
                                trained(r, "LoRA fine-tuning").parameters, expected_lora_count(e)));

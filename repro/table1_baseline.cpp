@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "repro/paper_claims.hpp"
 #include "repro/row_page.hpp"
 
 namespace morphvlm::repro {
@@ -116,9 +117,7 @@ RowResult baseline_row(const BaselineVqav2& e, const BaselineVqav2Result& r) {
   Report report = report_of(e, r);  // before the result, for GCC 12 (see figure3.cpp)
   Table table = shots_table(r);
   const Interval notebook = interval_of(kNotebook[0]);
-  RowResult out{.row = {.id = "T1.baseline", .claim = "OpenFlamingo answers 45.5 % of VQAv2 without shots"},
-                .report = std::move(report),
-                .table = std::move(table)};
+  RowResult out{.row = paper_row("T1.baseline"), .report = std::move(report), .table = std::move(table)};
   out.row.checks.push_back(
       exactly("answers in which a repeated trial differs", answers_apart(r.trials.at(0), r.repeated), 0));
   out.row.checks.push_back(skipped("accuracy on VQAv2 at paper scale",

@@ -46,43 +46,6 @@ TEST(MemoryRow, CatchesACountThatIsOff) {
             std::string::npos);
 }
 
-// A card on which 16 bits fit and fp32 does not.
-experiments::Pubmedqa12GbResult with_steps() {
-  auto r = experiments::run(Pubmedqa12Gb{});
-  r.steps = {{.setting = "fp32, 1 x 512 tokens", .planned = 17'000'000'000},
-             {.setting = "bf16, 1 x 512 tokens",
-              .planned = 10'000'000'000,
-              .fits = true,
-              .peak = 10'100'000'000,
-              .seconds = 0.1,
-              .losses = {10, 9}}};
-  return r;
-}
-
-TEST(MemoryRow, ShowsWhatACardDid) {
-  const auto row = memory_row(Pubmedqa12Gb{}, with_steps());
-  EXPECT_EQ(exit_code({row.row}), 0);
-  EXPECT_EQ(std::ranges::count(row.row.checks, Outcome::skipped, &Check::outcome), 0);
-  EXPECT_NE(to_html(row.page).find("out of memory"), std::string::npos);
-}
-
-TEST(MemoryRow, CatchesAWrongPlanAndALossThatRisesAndFp32ThatFits) {
-  const auto failed = [](const auto& change) {
-    auto r = with_steps();
-    change(r.steps);
-    return exit_code({memory_row(Pubmedqa12Gb{}, r).row}) == 1;
-  };
-  EXPECT_TRUE(failed([](auto& steps) { steps[1].peak = 9'500'000'000; }));
-  EXPECT_TRUE(failed([](auto& steps) { steps[1].peak = 10'600'000'000; }));
-  EXPECT_TRUE(failed([](auto& steps) { steps[1].losses = {9, 10}; }));
-  EXPECT_TRUE(failed([](auto& steps) { steps[1].losses.back() = std::nan(""); }));
-  EXPECT_TRUE(failed([](auto& steps) { steps[1].fits = false; }));
-  EXPECT_TRUE(failed([](auto& steps) {
-    steps[0] = steps[1];
-    steps[0].setting = "fp32, 1 x 512 tokens";
-  }));
-}
-
 VisionSwapResult made_up_swap(double vit, double net) {
   VisionSwapResult r{.majority = 0.4};
   for (const auto tower : experiments::kTowers) {

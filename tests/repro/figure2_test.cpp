@@ -70,7 +70,7 @@ TEST(Checks, FailOutsideOnEitherSide) {
 
 TEST(Suite, WithNothingCheckedFails) {
   EXPECT_EQ(exit_code({}), 1);
-  EXPECT_EQ(exit_code({{.checks = {skipped("x", "no device")}}}), 1);
+  EXPECT_EQ(exit_code({{.checks = {skipped("x", "no device")}}}), kNothingChecked);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/core/device.hpp"
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"
 #include "repro/run_rows.hpp"
@@ -68,6 +69,21 @@ TEST(Rows, HaveIdsOfTheirOwn) {
   EXPECT_EQ(ids.size(), 12U);
 }
 
+TEST(Rows, AtDeviceScaleAreThePapersAndSaySoWithoutADevice) {
+  const Settings mini = read({}), device = read({"--scale=device"});
+  std::set<std::string> ids;
+  for (const auto& row : rows_of(mini, MORPHVLM_SOURCE_DIR)) ids.insert(row.id);
+  const auto rows = rows_of(device, MORPHVLM_SOURCE_DIR);
+  EXPECT_GE(rows.size(), 7U);
+  for (const auto& row : rows) {
+    EXPECT_TRUE(ids.contains(row.id)) << row.id;
+    EXPECT_EQ(row.missing, has_cuda() ? "" : "no CUDA device");
+  }
+  EXPECT_EQ(device.out, "runs/device");
+  EXPECT_EQ(report_folder(device, "/src"), "runs/device");
+  EXPECT_NE(message_of([] { read({"--scale=vast"}); }).find("vast"), std::string::npos);
+}
+
 RowRunner made_up_runner(const std::string& id, int& runs, const std::filesystem::path& results) {
   return {id, {results}, 1, [id, &runs] {
             ++runs;
@@ -103,6 +119,24 @@ TEST(RunRows, RunsTheChosenAndKeepsTheirReports) {
   s.only = "Z";
   EXPECT_NE(message_of([&] { run_rows(rows, s, folder.path); }).find("there are A.1, B.1"),
             std::string::npos);
+}
+
+TEST(RunRows, WhatIsMissingSkipsARow) {
+  const ScratchFolder folder;
+  int runs = 0;
+  std::vector<RowRunner> rows{made_up_runner("C.1", runs, folder.path / "a")};
+  rows[0].missing = "no such device";
+  Settings s = read({});
+  s.out = folder.path;
+  const auto results = run_rows(rows, s, folder.path);
+  EXPECT_EQ(runs, 0);
+  EXPECT_EQ(results.at(0).row.checks.at(0).outcome, Outcome::skipped);
+  EXPECT_EQ(exit_code({results[0].row}), kNothingChecked);
+  EXPECT_FALSE(std::filesystem::exists(folder.path / "C.1/report.json"));
+  save_reproduction(results, {"reduced", "./morph repro", "device"}, folder.path);
+  const auto text = contents(folder.path / "reproduction.md");
+  for (const char* part : {"no such device", "does not fit on a card", "at device scale"})
+    EXPECT_NE(text.find(part), std::string::npos) << part;
 }
 
 TEST(RunRows, FreshForgetsTheChosenRowsWork) {

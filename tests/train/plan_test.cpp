@@ -41,8 +41,10 @@ Measured measure_step(const Model& model, const PlanSetup& setup, const PlanWork
   const FlopMeter operations;
   memory.restart_peak();
   const auto side = model.config.vision.image_size;
-  const Tensor latents =
-      model.resample(model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, setup.dtype)));
+  Tensor latents;
+  if (work.images > 0)
+    latents =
+        model.resample(model.encode_vision(at::zeros({work.batch, work.images, 3, side, side}, setup.dtype)));
   Tensor ids = at::full({work.batch, work.seq}, 5, at::kLong);
   ids.slice(1, 0, work.images).fill_(testing::kTinyMedia);
   const auto positions = at::arange(work.batch * work.supervised, at::kLong);
@@ -76,17 +78,21 @@ void expect_within(double planned, double measured, double tolerance, const std:
       << what << ": " << planned << " against " << measured;
 }
 
-template <class Policy>
-void expect_planned(const PlanSetup& setup, const PlanWork& work, std::int64_t hidden_size = 64) {
-  using Model = TinyVlm<Policy>;
-  auto config = roomy_config<Model>();
-  config.language.hidden_size = hidden_size;
-  config.language.intermediate_size = hidden_size * 43 / 16;
+template <class Model>
+void expect_as_planned(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
   const Plan planned = plan<Model>(config, setup, work);
   const Measured measured = measure<Model>(config, setup, work);
   expect_within(static_cast<double>(planned.peak_bytes), static_cast<double>(measured.peak), 0.05, "peak");
   expect_within(static_cast<double>(planned.kept_bytes), static_cast<double>(measured.kept), 0.05, "kept");
   EXPECT_EQ(planned.flops(), measured.flops);
+}
+
+template <class Policy>
+void expect_planned(const PlanSetup& setup, const PlanWork& work, std::int64_t hidden_size = 64) {
+  auto config = roomy_config<TinyVlm<Policy>>();
+  config.language.hidden_size = hidden_size;
+  config.language.intermediate_size = hidden_size * 43 / 16;
+  expect_as_planned<TinyVlm<Policy>>(config, setup, work);
 }
 
 constexpr PlanWork kWork{.batch = 6, .seq = 150, .images = 2, .supervised = 9};
@@ -133,6 +139,25 @@ TEST(Plan, EverythingTrained) {
 }
 TEST(Plan, ManySupervisedTokens) {
   expect_planned<LoRA<Attn>>({}, {.batch = 5, .seq = 40, .images = 1, .supervised = 40});
+}
+
+TEST(Plan, TextAlone) {
+  expect_planned<LoRA<Attn>>({}, {.batch = 6, .seq = 150, .images = 0, .supervised = 9});
+  const auto p = plan<TinyVlm<LoRA<Attn>>>(roomy_config<TinyVlm<LoRA<Attn>>>(), {}, {.images = 0});
+  EXPECT_EQ(p.vision_flops, 0);
+}
+TEST(Plan, EfficientNetTower) {
+  using Model = VLM<EfficientNetLite0, Perceiver, OpenLLaMA, LoRA<Attn>>;
+  const auto tiny = roomy_config<TinyVlm<LoRA<Attn>>>();
+  const Model::Config config{.vision = {.image_size = 64},
+                             .perceiver = tiny.perceiver,
+                             .language = tiny.language,
+                             .cross_attention = tiny.cross_attention,
+                             .adapter = tiny.adapter,
+                             .media_token_id = tiny.media_token_id,
+                             .eoc_token_id = tiny.eoc_token_id};
+  expect_as_planned<Model>(config, {}, kWork);
+  expect_as_planned<Model>(config, {.parts = {.vision = true}}, kWork);
 }
 
 TEST(Plan, AddsUp) {
@@ -193,6 +218,7 @@ TEST(Plan, RefusesWhatCannotBe) {
     return testing::message_of([&] { plan<Model>(roomy_config<Model>(), setup, work); });
   };
   EXPECT_THAT(error({}, {.seq = 4, .supervised = 5}), ::testing::HasSubstr("5 supervised tokens do not fit"));
+  EXPECT_THAT(error({}, {.images = -1}), ::testing::HasSubstr("images: expected 0 or more"));
   EXPECT_THAT(error({.parts = {.adapters = false}}, {}),
               ::testing::HasSubstr("no parameter of the model is trainable"));
 }

@@ -59,15 +59,21 @@ namespace detail {
 inline void prepare_cuda() { at::globalContext().lazyInitDevice(c10::kCUDA); }
 }  // namespace detail
 
-/// From now on LibTorch's allocator takes at most so many bytes of a CUDA device, all that it keeps for reuse
-/// included; an allocation beyond that fails as on a card of that size.
-inline void limit_cuda_memory(c10::Device device, std::int64_t bytes) {
+/// Bytes of memory that a CUDA device has.
+inline std::int64_t cuda_memory(c10::Device device) {
   detail::prepare_cuda();
   const c10::DeviceGuard guard(device);
   std::size_t free = 0, total = 0;
   C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-  c10::cuda::CUDACachingAllocator::setMemoryFraction(
-      std::min(1.0, static_cast<double>(bytes) / static_cast<double>(total)), device.index());
+  return static_cast<std::int64_t>(total);
+}
+
+/// From now on LibTorch's allocator takes at most so many bytes of a CUDA device, all that it keeps for reuse
+/// included; an allocation beyond that fails as on a card of that size.
+inline void limit_cuda_memory(c10::Device device, std::int64_t bytes) {
+  const auto total = static_cast<double>(cuda_memory(device));
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::min(1.0, static_cast<double>(bytes) / total),
+                                                     device.index());
 }
 
 /// The most bytes that LibTorch's allocator has held of a CUDA device since the process began or

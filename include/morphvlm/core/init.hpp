@@ -15,14 +15,18 @@ struct Init {
   /// Nothing but adapters will be trained: no other part gets masters, which would for a moment be the
   /// largest thing in memory.
   bool adapters_alone = false;
+  /// Draws adapters alone, so that all else has the same values wherever they sit; undefined: `generator`.
+  at::Generator adapters = {};
 
+  /// What adapters' values come from.
+  const at::Generator& adapter_generator() const { return adapters.defined() ? adapters : generator; }
   /// Options of parameters that are trained: 16-bit bases keep fp32 masters, others their own dtype.
   TensorOptions masters() const {
     const auto dtype = c10::typeMetaToScalarType(options.dtype());
     return at::isReducedFloatingType(dtype) ? options.dtype(at::kFloat) : options;
   }
   /// The same device and generator, but trained parameters' dtype, for parts that may be trained whole.
-  Init trained() const { return adapters_alone ? *this : Init{masters(), generator}; }
+  Init trained() const { return adapters_alone ? *this : Init{masters(), generator, false, adapters}; }
 };
 
 }  // namespace morphvlm

@@ -42,7 +42,7 @@ struct Linear {
     Linear linear;
     linear.weight = at::empty({out, in}, init.options).uniform_(-bound, bound, init.generator);
     if (with_bias) linear.bias = at::empty({out}, init.options).uniform_(-bound, bound, init.generator);
-    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.generator);
+    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.adapter_generator());
     return linear;
   }
 };

@@ -80,7 +80,7 @@ struct Linear<Over<F, Adapter>> {
       linear.store(plain.weight);
       linear.bias = std::move(plain.bias);
     }
-    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.generator);
+    linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.adapter_generator());
     return linear;
   }
 };

@@ -87,9 +87,37 @@ inline std::tuple<Tensor, Tensor, Tensor> meta_layer_norm_backward(
   return {of(0, x), of(1, weight), of(2, bias)};
 }
 
+// By fixed statistics: the batch's own are not computed, so not kept either.
+inline std::tuple<Tensor, Tensor, Tensor> meta_batch_norm(const Tensor& x, const std::optional<Tensor>&,
+                                                          const std::optional<Tensor>&,
+                                                          const std::optional<Tensor>&,
+                                                          const std::optional<Tensor>&, bool, double,
+                                                          double) {
+  return {at::empty(x.sizes(), x.options()), at::empty({0}, x.options()), at::empty({0}, x.options())};
+}
+
+inline std::tuple<Tensor, Tensor, Tensor> meta_batch_norm_backward(
+    const Tensor&, const Tensor& x, const std::optional<Tensor>& weight, const std::optional<Tensor>&,
+    const std::optional<Tensor>&, const std::optional<Tensor>&, const std::optional<Tensor>&, bool, double,
+    std::array<bool, 3> wanted) {
+  const auto of_channels = [&](bool is_wanted) {
+    return weight ? empty_if(is_wanted, weight->sizes(), *weight) : Tensor{};
+  };
+  return {empty_if(wanted[0], x.sizes(), x), of_channels(wanted[1]), of_channels(wanted[2])};
+}
+
 inline Tensor& meta_elementwise(const Tensor& x, Tensor& out) {
   out.resize_(x.sizes());
   return out;
+}
+
+inline Tensor meta_hardtanh(const Tensor& x, const at::Scalar&, const at::Scalar&) {
+  return at::empty(x.sizes(), x.options());
+}
+
+inline Tensor meta_hardtanh_backward(const Tensor& grad, const Tensor&, const at::Scalar&,
+                                     const at::Scalar&) {
+  return at::empty(grad.sizes(), grad.options());
 }
 
 inline Tensor meta_index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
@@ -114,6 +142,10 @@ inline void register_meta_kernels() {
     lib.impl("embedding_dense_backward", &meta_embedding_backward);
     lib.impl("native_layer_norm", &meta_layer_norm);
     lib.impl("native_layer_norm_backward", &meta_layer_norm_backward);
+    lib.impl("hardtanh", &meta_hardtanh);
+    lib.impl("hardtanh_backward", &meta_hardtanh_backward);
+    lib.impl("native_batch_norm", &meta_batch_norm);
+    lib.impl("native_batch_norm_backward", &meta_batch_norm_backward);
     lib.impl("logical_not.out", &meta_elementwise);
     lib.impl("abs.out", &meta_elementwise);
     lib.impl("index_select", &meta_index_select);

@@ -22,10 +22,10 @@ namespace morphvlm {
 
 /// What one step reads.
 struct PlanWork {
-  std::int64_t batch = 1;         ///< rows
-  std::int64_t seq = 512;         ///< tokens of a row, padding included
-  std::int64_t images = 1;        ///< of a row
-  std::int64_t supervised = 8;    ///< tokens of a row that the loss predicts
+  std::int64_t batch = 1;       ///< rows
+  std::int64_t seq = 512;       ///< tokens of a row, padding included
+  std::int64_t images = 1;      ///< of a row; 0: text alone, so tower, resampler and gated blocks do not run
+  std::int64_t supervised = 8;  ///< tokens of a row that the loss predicts
   std::int64_t image_size = 224;  ///< pixels along a side; towers with fixed positions have their own
   bool packed = false;            ///< rows are full of tokens: no padding, so no mask
   bool cached_latents = false;  ///< the resampler's output comes from a file: tower and resampler do not run
@@ -103,15 +103,17 @@ class StandFor {
 
 }  // namespace detail
 
-/// A model as `setup` would train it, on `device`, with random or (on the meta device) no values.
+/// A model as `setup` would train it, on `device`, with random or (on the meta device) no values; `adapters`
+/// as in Init.
 template <class Model>
 Model trainable_model(const typename Model::Config& config, const PlanSetup& setup, c10::Device device,
-                      const at::Generator& generator = {}) {
+                      const at::Generator& generator = {}, const at::Generator& adapters = {}) {
   const bool adapters_alone = !setup.parts.perceiver && !setup.parts.gated_cross_attention &&
                               config.cross_attention.gates != GatePolicy::trainable;
   Model model = Model::init(config, {.options = TensorOptions(setup.dtype).device(device),
                                      .generator = generator,
-                                     .adapters_alone = adapters_alone});
+                                     .adapters_alone = adapters_alone,
+                                     .adapters = adapters});
   set_trainable_parts(model, setup.parts);
   keep_frozen_in(model, setup.dtype);
   model.recompute = setup.recompute;
@@ -142,8 +144,10 @@ void plan_step(Model& model, const PlanSetup& setup, const PlanWork& work, Memor
     if constexpr (requires { model.config.vision.image_size; }) return model.config.vision.image_size;
     return work.image_size;
   }();
-  Tensor latents = at::empty({work.batch, work.images, model.config.perceiver.latents, dim}, floats);
-  if (!work.cached_latents) {
+  Tensor latents;
+  if (work.images > 0 && work.cached_latents) {
+    latents = at::empty({work.batch, work.images, model.config.perceiver.latents, dim}, floats);
+  } else if (work.images > 0) {
     latents =
         model.resample(model.encode_vision(at::empty({work.batch, work.images, 3, side, side}, floats)));
   }
@@ -178,7 +182,8 @@ void plan_streamed_step(Model& model, const PlanSetup& setup, const PlanWork& wo
 /// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
 template <class Model>
 Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
-  expect(work.batch > 0 && work.seq > 0 && work.images > 0, "plan: batch, seq and images must be positive");
+  expect(work.batch > 0 && work.seq > 0, "plan: batch and seq must be positive");
+  expect(work.images >= 0, "plan: images: expected 0 or more, found ", work.images);
   expect(work.supervised > 0 && work.supervised <= work.seq, "plan: ", work.supervised,
          " supervised tokens do not fit a row of ", work.seq);
   const detail::StandFor scope(setup.device);
