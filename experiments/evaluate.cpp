@@ -132,9 +132,13 @@ std::vector<std::string> ask(const Model& model, const Tokenizer& tokenizer, con
 
 void write_predictions(const std::filesystem::path& path, const Task& task,
                        const std::vector<std::string>& answers) {
+  const auto scores = task.each ? task.each(answers) : std::vector<double>{};
   write_file(path, [&](const FileSink& sink) {
-    for (std::size_t i = 0; i < answers.size(); ++i)
-      sink.write(Json{{"id", task.items[i].id}, {"answer", answers[i]}}.dump() + "\n");
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      Json line{{"id", task.items[i].id}, {"answer", answers[i]}};
+      if (!scores.empty()) line["score"] = scores[i];
+      sink.write(line.dump() + "\n");
+    }
   });
 }
 

@@ -79,18 +79,28 @@ VqaItems vqa_items(const VqaSplits& data, const TaskConfig& c) {
   return out;
 }
 
-Json score_vqav2(const std::vector<VqaExample>& asked, const std::vector<std::string>& answers) {
+std::vector<double> each_vqav2(const std::vector<VqaExample>& asked,
+                               const std::vector<std::string>& answers) {
   std::vector<double> scores;
-  std::map<std::string, std::vector<double>> by_kind;
-  for (std::size_t i = 0; i < asked.size(); ++i) {
+  for (std::size_t i = 0; i < asked.size(); ++i)
     scores.push_back(vqa_accuracy(answer_of_generation(answers[i]), asked[i].answers));
-    by_kind[asked[i].kind].push_back(scores.back());
-  }
+  return scores;
+}
+
+Json score_vqav2(const std::vector<VqaExample>& asked, const std::vector<std::string>& answers) {
+  const auto scores = each_vqav2(asked, answers);
+  std::map<std::string, std::vector<double>> by_kind;
+  for (std::size_t i = 0; i < asked.size(); ++i) by_kind[asked[i].kind].push_back(scores[i]);
   Json kinds = Json::object();
   for (const auto& [kind, values] : by_kind) kinds[kind] = vqa_percent(values);
   return {{"accuracy", vqa_percent(scores)},
           {"interval", interval_json(bootstrap_mean(scores))},
           {"by_answer_type", kinds}};
+}
+
+void score_as_vqav2(Task& task, std::vector<VqaExample> asked) {
+  task.score = [asked](const auto& answers) { return score_vqav2(asked, answers); };
+  task.each = [about = std::move(asked)](const auto& answers) { return each_vqav2(about, answers); };
 }
 
 Task vqav2_task(const TaskConfig& c) {
@@ -103,8 +113,9 @@ Task vqav2_task(const TaskConfig& c) {
   if (c.shots >= 0) data.train = split("train2014");
   data.test = split("val2014");
   auto [items, asked] = vqa_items(data, c);
-  const auto score = [about = std::move(asked)](const auto& answers) { return score_vqav2(about, answers); };
-  return {.name = "VQAv2", .items = std::move(items), .score = score};
+  Task task{.name = "VQAv2", .items = std::move(items)};
+  score_as_vqav2(task, std::move(asked));
+  return task;
 }
 
 template <class Row>
@@ -134,9 +145,7 @@ Task lines_task(const TaskConfig& c) {
     e.kind = "lines";
     e.answers.resize(10, e.answers.front());  // the score asks ten people
   }
-  task.score = [asked = std::move(data.examples)](const auto& answers) {
-    return score_vqav2(asked, answers);
-  };
+  score_as_vqav2(task, std::move(data.examples));
   return task;
 }
 
@@ -147,16 +156,25 @@ void answer_with_choice(VqaDataset& data) {
       example.answers = {example.choices[static_cast<std::size_t>(example.correct_choice)]};
 }
 
-Json score_aokvqa(const VqaDataset& asked, const std::vector<std::string>& answers, bool choice) {
-  std::map<std::string, std::string> predictions;
+std::vector<double> each_aokvqa(const VqaDataset& asked, const std::vector<std::string>& answers,
+                                bool choice) {
   std::vector<double> scores;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     const auto& example = asked.examples[i];
-    const std::string answer = choice ? answers[i] : answer_of_generation(answers[i]);
-    predictions[example.id] = answer;
-    if (choice || !example.difficult)
-      scores.push_back(choice ? aokvqa_multiple_choice(answer, example)
-                              : aokvqa_direct_answer(answer, example));
+    scores.push_back(choice ? aokvqa_multiple_choice(answers[i], example)
+                            : aokvqa_direct_answer(answer_of_generation(answers[i]), example));
+  }
+  return scores;
+}
+
+Json score_aokvqa(const VqaDataset& asked, const std::vector<std::string>& answers, bool choice) {
+  std::map<std::string, std::string> predictions;
+  const auto each = each_aokvqa(asked, answers, choice);
+  std::vector<double> scores;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const auto& example = asked.examples[i];
+    predictions[example.id] = choice ? answers[i] : answer_of_generation(answers[i]);
+    if (choice || !example.difficult) scores.push_back(each[i]);
   }
   Json out{{choice ? "multiple_choice" : "direct_answer",
             100 * aokvqa_score(asked, predictions, {.multiple_choice = choice})}};
@@ -183,6 +201,7 @@ Task aokvqa_task(const TaskConfig& c, bool choice) {
   if (choice)
     for (std::size_t i = 0; i < task.items.size(); ++i) task.items[i].choices = asked.examples[i].choices;
   task.score = [asked, choice](const auto& answers) { return score_aokvqa(asked, answers, choice); };
+  task.each = [asked, choice](const auto& answers) { return each_aokvqa(asked, answers, choice); };
   return task;
 }
 
@@ -213,6 +232,11 @@ Task pubmedqa_task(const TaskConfig& c, const Tokenizer& tokenizer) {
     return Json{{"accuracy", 100 * score.accuracy},
                 {"interval", interval_json(wilson(right, std::ssize(ids)))},
                 {"macro_f1", 100 * score.macro_f1}};
+  };
+  task.each = [truth, ids](const std::vector<std::string>& answers) {
+    std::vector<double> right;
+    for (std::size_t i = 0; i < ids.size(); ++i) right.push_back(truth.at(ids[i]) == answers[i] ? 1 : 0);
+    return right;
   };
   return task;
 }

@@ -37,6 +37,8 @@ struct Task {
   std::vector<TaskItem> items = {};
   /// Answers in the order of the items: what was written, or the choice -> scores by name.
   std::function<Json(const std::vector<std::string>&)> score = {};
+  /// The same answers' own scores, 0 to 1; empty where a single answer has none.
+  std::function<std::vector<double>(const std::vector<std::string>&)> each = {};
 };
 
 /// Reads a data set and makes its prompts. Errors name the file that is missing or wrong, images that are

@@ -16,12 +16,6 @@ FinetuneConfig config_of(const LrSchedules& e, const ScheduleSetting& setting, s
   return c;
 }
 
-std::string folder_of(const ScheduleSetting& s, std::int64_t seed) {
-  return s.schedule + "-warmup" + std::to_string(s.warmup) +
-         (s.accumulate > 1 ? "-accumulate" + std::to_string(s.accumulate) : "") + "-seed" +
-         std::to_string(seed);
-}
-
 }  // namespace
 
 std::string to_string(const ScheduleSetting& s) {
@@ -35,6 +29,12 @@ Schedule schedule_of(const ScheduleSetting& s) {
   if (s.schedule == "constant") return Constant{.warmup = s.warmup};
   if (s.schedule == "exponential") return Exponential{.warmup = s.warmup};
   fail("schedule: expected cosine, linear, constant or exponential, found \"", s.schedule, '"');
+}
+
+std::string folder_of(const ScheduleSetting& s, std::int64_t seed) {
+  return s.schedule + "-warmup" + std::to_string(s.warmup) +
+         (s.accumulate > 1 ? "-accumulate" + std::to_string(s.accumulate) : "") + "-seed" +
+         std::to_string(seed);
 }
 
 std::vector<ScheduleSetting> schedule_settings(const LrSchedules& e) {

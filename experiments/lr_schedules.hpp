@@ -38,6 +38,9 @@ Schedule schedule_of(const ScheduleSetting& setting);
 inline constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant", "exponential"};
 inline constexpr std::int64_t kWarmups[] = {0, 5, 10, 20};
 
+/// "cosine-warmup10-accumulate4-seed0": the folder of a setting's run.
+std::string folder_of(const ScheduleSetting& setting, std::int64_t seed);
+
 /// All settings in the order in which they are shown, the accumulating one last.
 std::vector<ScheduleSetting> schedule_settings(const LrSchedules& experiment);
 

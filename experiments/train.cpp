@@ -1,36 +1,31 @@
 // Trains a model folder on a data set or on questions of one's own (docs/train.md).
-#include <ATen/ops/cat.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <iostream>
-#include <map>
 #include <optional>
-#include <span>
 #include <utility>
 
 #include "experiments/arguments.hpp"
+#include "experiments/batch_log.hpp"
 #include "experiments/kept_base.hpp"
 #include "experiments/launch.hpp"
-#include "experiments/model_input.hpp"
 #include "experiments/shown_answers.hpp"
-#include "experiments/train_task.hpp"
+#include "experiments/train_rows.hpp"
 #include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/matmul_precision.hpp"
-#include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/row_order.hpp"
+#include "morphvlm/io/flamingo_checkpoint.hpp"
 #include "morphvlm/train/gloo.hpp"
-#include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
 
 namespace {
 
 using namespace morphvlm;
-using experiments::TrainRow;
+using experiments::TrainRows;
 
 struct CheckpointArguments {
   std::int64_t every = 100;
@@ -44,6 +39,8 @@ struct Arguments {
   std::filesystem::path out;
   std::filesystem::path validation;  // lines: the lower the loss on them, the better the checkpoint
   experiments::TrainDataConfig data = {};
+  experiments::TrainDataConfig also = {};  // a second kind of data, if it has any: its loss is added
+  std::int64_t also_batch = 8;             // its rows, beside `batch` of the first
   std::string adapter = "LoRA<Attn>";
   std::string base = "plain";  // or nf4: what the frozen projections are kept in
   LoRAConfig lora = {};
@@ -54,6 +51,7 @@ struct Arguments {
   TrainConfig train = {};
   CheckpointArguments checkpoints = {};
   bool resume = false;
+  bool log_batches = false;    // losses and operations of each batch, by kind of data; of one process
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
   bool shard_base = false;     // and with a part of the frozen projections
   bool stream_base = false;    // these stay in the host's memory
@@ -63,12 +61,14 @@ struct Arguments {
 
 constexpr const char* kUsage =
     "usage: train --model DIR --data.data FILE.jsonl --out DIR [--resume]\n"
-    "         [--data.task lines|vqav2|aokvqa|pubmedqa] [--data.prompt TEXT] [--data.max_tokens N]\n"
+    "         [--data.task lines|vqav2|aokvqa|coco|pubmedqa] [--data.prompt TEXT] [--data.max_tokens N]\n"
+    "         [--also.data DATA] [--also.task TASK] [--also_batch N]\n"
     "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
     "         [--base plain|nf4] [--stream_base]\n"
     "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
     "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
-    "         [--checkpoints.every N] [--recompute.every N] [--recompute.feed_forward=true] [--processes N] "
+    "         [--log_batches] [--checkpoints.every N] [--recompute.every N] [--recompute.feed_forward=true] "
+    "[--processes N] "
     "[--shard_base]\n"
     "         [--float32_matmul_precision highest|high|medium] [--device cpu|cuda]\n"
     "         [--tokenizer DIR] [--config FILE.json]\n"
@@ -76,111 +76,47 @@ constexpr const char* kUsage =
     "status\n"
     "143 or 130, and --resume goes on from there.\n";
 
-// Latents of more pictures than this are made batch by batch: all of them would not fit into memory.
-constexpr std::int64_t kMostCachedPictures = 5000;
-
-/// The rows with what the frozen part of the model makes of their pictures.
 template <class Model>
-class Rows {
- public:
-  Rows(const Model& model, std::vector<TrainRow> rows, const Arguments& a, const std::filesystem::path& cache)
-      : rows_(std::move(rows)),
-        preprocess_(experiments::preprocess_of(a.model / "vision", model.config.vision)),
-        precision_(a.float32_matmul_precision) {
-    if (rows_.front().image.empty()) return;
-    std::map<std::filesystem::path, std::int64_t> index;
-    for (const auto& row : rows_) {
-      const auto [it, fresh] = index.try_emplace(row.image, std::ssize(pictures_));
-      if (fresh) pictures_.push_back(row.image);
-      picture_of_.push_back(it->second);
-    }
-    if (a.parts.vision || a.parts.perceiver || std::ssize(pictures_) > kMostCachedPictures) return;
-    latents_ = cached_features(cache, cache_key(model), [&] { return all_latents(model); });
-  }
-
-  std::int64_t size() const { return std::ssize(rows_); }
-  const TrainRow& row(std::int64_t i) const { return rows_[static_cast<std::size_t>(i)]; }
-
-  /// The mean loss of some rows.
-  Tensor loss(const Model& model, const std::vector<std::int64_t>& chosen) const {
-    std::vector<LabelledIds> texts;
-    for (const auto i : chosen) texts.push_back(row(i).text);
-    const Batch batch = collate_labelled(texts, model.config.eoc_token_id).to(device_of(model.perceiver));
-    return next_token_loss(model, model.hidden(batch.text, latents(model, chosen)), batch.labels);
-  }
-
-  /// [rows, 1, l, d] of the rows' pictures; undefined where they have none.
-  Tensor latents(const Model& model, const std::vector<std::int64_t>& chosen) const {
-    if (pictures_.empty()) return {};
-    std::vector<std::int64_t> at;
-    for (const auto i : chosen) at.push_back(picture_of_[static_cast<std::size_t>(i)]);
-    if (latents_.defined()) return latents_.index_select(0, at::tensor(at)).to(device_of(model.perceiver));
-    std::vector<std::filesystem::path> paths;
-    for (const auto i : at) paths.push_back(pictures_[static_cast<std::size_t>(i)]);
-    return model.resample(experiments::picture_features(model, paths, 1, preprocess_));
-  }
-
- private:
-  Tensor all_latents(const Model& model) const {
-    at::NoGradGuard no_grad;
-    Progress progress("pictures", std::ssize(pictures_));
-    std::vector<Tensor> parts;
-    constexpr std::size_t kAtOnce = 8;
-    for (std::size_t i = 0; i < pictures_.size(); i += kAtOnce) {
-      const auto some = std::span(pictures_).subspan(i, std::min(kAtOnce, pictures_.size() - i));
-      parts.push_back(model.resample(experiments::picture_features(model, some, 1, preprocess_)).cpu());
-      progress.advance(std::ssize(some));
-    }
-    return at::cat(parts);
-  }
-
-  std::string cache_key(const Model& model) const {
-    std::string key = weights_fingerprint(model.vision_encoder) + weights_fingerprint(model.perceiver) +
-                      to_json(preprocess_).dump() + precision_;
-    for (const auto& path : pictures_)
-      key += '\n' + path.string() + ' ' + std::to_string(std::filesystem::file_size(path)) + ' ' +
-             std::to_string(std::filesystem::last_write_time(path).time_since_epoch().count());
-    return std::to_string(fnv1a(key));
-  }
-
-  std::vector<TrainRow> rows_;
-  ClipPreprocess preprocess_;
-  std::string precision_;
-  std::vector<std::filesystem::path> pictures_ = {};
-  std::vector<std::int64_t> picture_of_ = {};
-  Tensor latents_ = {};
-};
-
-/// All that decides a run's batches; a checkpoint of other ones is refused.
-template <class Model>
-Json run_identity(const Arguments& a, const Rows<Model>& rows) {
-  Arguments same = a;
-  same.config = same.model = same.tokenizer = same.out = same.validation = same.data.data = "";
-  same.checkpoints = {};
-  same.resume = false;
-  same.processes = 1;
-  same.shard_base = same.stream_base = false;
-  same.recompute = {};
-  same.device = "cpu";
+std::uint64_t hash_of_texts(const TrainRows<Model>& rows) {
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) {
     for (const auto* ids : {&rows.row(i).text.ids, &rows.row(i).text.labels})
       for (const auto id : *ids) hash = split_mix(hash ^ static_cast<std::uint64_t>(id));
     hash = split_mix(hash ^ fnv1a(rows.row(i).image.filename().string()));
   }
-  return {{"arguments", to_json(same)}, {"rows", rows.size()}, {"texts", std::to_string(hash)}};
+  return hash;
+}
+
+/// All that decides a run's batches; a checkpoint of other ones is refused.
+template <class Model>
+Json run_identity(const Arguments& a, const TrainRows<Model>& rows,
+                  const std::optional<TrainRows<Model>>& also) {
+  Arguments same = a;
+  same.config = same.model = same.tokenizer = same.out = same.validation = same.data.data = same.also.data =
+      "";
+  same.checkpoints = {};
+  same.resume = same.log_batches = false;
+  same.processes = 1;
+  same.shard_base = same.stream_base = false;
+  same.recompute = {};
+  same.device = "cpu";
+  Json identity{
+      {"arguments", to_json(same)}, {"rows", rows.size()}, {"texts", std::to_string(hash_of_texts(rows))}};
+  if (also) identity["also"] = {{"rows", also->size()}, {"texts", std::to_string(hash_of_texts(*also))}};
+  return identity;
 }
 
 /// The mean loss over all rows, batches shared among the processes: the same number whatever their count.
 template <class Model>
-double mean_loss(const Model& model, const Rows<Model>& rows, std::int64_t batch, Communicator* processes) {
+double mean_loss(const Model& model, const TrainRows<Model>& rows, std::int64_t batch,
+                 Communicator* processes) {
   at::NoGradGuard no_grad;
   const auto batches = (rows.size() + batch - 1) / batch;
   Tensor sums = at::zeros({batches}, at::kDouble);
   for_each_shared(batches, processes, [&](std::int64_t b, bool again) {
     std::vector<std::int64_t> some;
     for (auto i = b * batch; i < std::min(rows.size(), (b + 1) * batch); ++i) some.push_back(i);
-    const double loss = rows.loss(model, some).template item<double>();
+    const double loss = rows.loss(model, rows.batch(model, some), some).template item<double>();
     if (!again) sums[b] = loss * static_cast<double>(some.size());
   });
   if (processes != nullptr) processes->sum(sums);
@@ -196,29 +132,46 @@ void first_then_others(Communicator* processes, F&& f) {
   if (!morphvlm::detail::is_first(processes)) f();
 }
 
+/// What a model folder's flamingo/ holds, with the resampler and the gated blocks as they were trained.
+/// Adapters are left to their own folder.
+template <class Model>
+std::string save_blocks(const Model& model, const std::filesystem::path& folder) {
+  const auto state = openflamingo_state(model);
+  write_directory(folder, [&](const std::filesystem::path& fresh) {
+    save_safetensors(fresh / "checkpoint.safetensors", state, {{"format", "pt"}});
+  });
+  return folder.string();
+}
+
 template <class Model>
 void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, Communicator* processes) {
   set_trainable_parts(model, a.parts);
   model.recompute = a.recompute;
-  std::optional<Rows<Model>> read, held_out;
-  first_then_others(processes, [&] {
-    read.emplace(model, experiments::read_train_rows(a.data, tokenizer), a, a.out / "latents.safetensors");
-  });
-  const Rows<Model>& rows = *read;
+  const experiments::TrainRowsConfig pictures{
+      .preprocess = experiments::preprocess_of(a.model / "vision", model.config.vision),
+      .float32_matmul_precision = a.float32_matmul_precision,
+      .frozen_latents = !a.parts.vision && !a.parts.perceiver};
+  const auto read_rows = [&](std::optional<TrainRows<Model>>& to, const experiments::TrainDataConfig& data,
+                             const char* cache) {
+    first_then_others(processes, [&] {
+      to.emplace(model, experiments::read_train_rows(data, tokenizer), pictures, a.out / cache);
+    });
+  };
+  std::optional<TrainRows<Model>> read, also, held_out;
+  read_rows(read, a.data, "latents.safetensors");
+  if (!a.also.data.empty()) read_rows(also, a.also, "also_latents.safetensors");
+  const TrainRows<Model>& rows = *read;
   TrainCheckpoints checkpoints{.folder = a.out / "checkpoints",
                                .every = a.checkpoints.every,
                                .keep = a.checkpoints.keep,
                                .resume = a.resume,
-                               .identity = run_identity(a, rows)};
+                               .identity = run_identity(a, rows, also)};
   std::optional<double> reached;  // on the validation data, by the model as it is
   if (!a.validation.empty()) {
     auto data = a.data;
     data.task = "lines";
     data.data = a.validation;
-    first_then_others(processes, [&] {
-      held_out.emplace(model, experiments::read_train_rows(data, tokenizer), a,
-                       a.out / "validation_latents.safetensors");
-    });
+    read_rows(held_out, data, "validation_latents.safetensors");
     checkpoints.score = [&] {
       reached = mean_loss(model, *held_out, a.batch, processes);
       return *reached;
@@ -232,20 +185,32 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
                                step);
   };
   RowOrder order{rows.size(), static_cast<std::uint64_t>(a.seed)};
+  RowOrder also_order{also ? also->size() : 1, static_cast<std::uint64_t>(a.seed) + 1};
   const auto describe = [&](std::int64_t index) {
     std::string ids = "questions";
     for (const auto i : order.batch(index, a.batch)) ids += ' ' + rows.row(i).id;
+    if (also)
+      for (const auto i : also_order.batch(index, a.also_batch)) ids += ' ' + also->row(i).id;
     return ids;
   };
-  const auto history = train(
-      model, a.train,
-      [&](const Model& m, std::int64_t index) { return rows.loss(m, order.batch(index, a.batch)); },
-      {.file = a.out / "log.jsonl",
-       .title = "training",
-       .events = a.out / "events",
-       .show = show,
-       .describe = describe},
-      checkpoints, processes);
+  experiments::BatchLog log(model, a.log_batches ? a.out / "batches.jsonl" : std::filesystem::path());
+  const auto loss_of = [&](const Model& m, std::int64_t index) {
+    const auto part = [&](const TrainRows<Model>& from, const std::vector<std::int64_t>& chosen) {
+      const Batch batch = from.batch(m, chosen);
+      return std::pair(batch, from.loss(m, batch, chosen));
+    };
+    std::vector<std::pair<Batch, Tensor>> kinds{part(rows, order.batch(index, a.batch))};
+    if (also) kinds.push_back(part(*also, also_order.batch(index, a.also_batch)));
+    log.write(index, kinds);
+    return also ? kinds[0].second.add(kinds[1].second) : kinds[0].second;
+  };
+  const auto history = train(model, a.train, loss_of,
+                             {.file = a.out / "log.jsonl",
+                              .title = "training",
+                              .events = a.out / "events",
+                              .show = show,
+                              .describe = describe},
+                             checkpoints, processes);
   // The last step was scored, unless there was none to do.
   if (held_out && !reached) checkpoints.score();
   if (!morphvlm::detail::is_first(processes)) return;
@@ -256,6 +221,8 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
               {"loss", history.back().loss},
               {"adapter", (a.out / "adapter").string()}};
   if (reached) result["validation_loss"] = *reached;
+  if (a.parts.perceiver || a.parts.gated_cross_attention)
+    result["flamingo"] = save_blocks(model, a.out / "flamingo");
   std::cout << result.dump(2) << '\n';
 }
 
@@ -281,9 +248,14 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
   auto config = model_directory_config<Model>(folder);
   if constexpr (!std::is_same_v<P, NoAdapter>) config.adapter = a.lora;
   WeightSources sources;
-  Model model = load_model_directory<Model>(folder, config, sources);
-  // The files have none, so they have no memory yet.
   const auto generator = make_generator(split_mix(static_cast<std::uint64_t>(a.seed)));
+  const bool draw = !has_blocks(folder) && a.parts.perceiver && a.parts.gated_cross_attention;
+  expect(draw || has_blocks(folder), folder.folder.string(),
+         ": expected a folder flamingo in it, or --parts.perceiver and --parts.gated_cross_attention, which "
+         "train new ones");
+  if (draw) config.cross_attention.gates = GatePolicy::trainable;
+  Model model = load_model_directory<Model>(folder, config, sources, draw ? generator : at::Generator{});
+  // The files have none, so they have no memory yet.
   visit_modules(model, [&](const std::string&, auto& node) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(node)>, LowRank>)
       node.reset(at::kFloat, generator);
@@ -305,6 +277,9 @@ void check_base(const Arguments& a) {
 
 void run(const Arguments& a) {
   expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
+  expect(a.also_batch > 0, "--also_batch: expected 1 or more, found ", a.also_batch);
+  expect(!a.log_batches || (a.processes == 1 && !is_launched()),
+         "--log_batches: expected one process, which sees all batches");
   expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
   check_base(a);
   set_float32_matmul_precision(a.float32_matmul_precision);

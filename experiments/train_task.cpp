@@ -8,6 +8,7 @@
 #include "experiments/pubmedqa_prompt.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/data/aokvqa.hpp"
+#include "morphvlm/data/coco_folder.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
 #include "morphvlm/data/missing_images.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
@@ -70,6 +71,23 @@ std::vector<TrainRow> vqa_rows(const VqaDataset& data, AnswerOf answer_of, const
   return rows;
 }
 
+// COCO's captions as OpenFlamingo writes them; those of the validation split where the folder has no other.
+std::vector<TrainRow> caption_rows(const TrainDataConfig& c, const Tokenizer& tokenizer) {
+  const bool train = fs::exists(c.data / "annotations/captions_train2017.json");
+  const std::string split = train ? "train2017" : "val2017";
+  const auto examples =
+      read_coco_captions(c.data / "annotations" / ("captions_" + split + ".json"), c.data / split);
+  expect_images(examples, c.data.string());
+  std::vector<TrainRow> rows;
+  for (const auto& e : examples) {
+    for (const auto& caption : e.captions) {
+      const FilledPrompt filled{std::string(kImageToken) + "Output:", caption + std::string(kEndOfChunk)};
+      rows.push_back({std::to_string(e.image_id), e.image, label_answer(filled, tokenizer, c.max_tokens)});
+    }
+  }
+  return rows;
+}
+
 // The labelled questions but those of the test split.
 std::vector<TrainRow> pubmedqa_rows(const TrainDataConfig& c, const Tokenizer& tokenizer) {
   const auto split = c.data / "test_ground_truth.json";
@@ -105,6 +123,7 @@ std::vector<TrainRow> read_train_rows(const TrainDataConfig& c, const Tokenizer&
          const auto data = read_aokvqa(c.data / "aokvqa_v1p0_train.json", c.data / "train2017");
          return vqa_rows(data, &chosen_answer, c, tokenizer);
        }},
+      {"coco", [&] { return caption_rows(c, tokenizer); }},
       {"pubmedqa", [&] { return pubmedqa_rows(c, tokenizer); }}};
   const auto it = known.find(c.task);
   std::string names;

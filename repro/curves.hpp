@@ -9,6 +9,7 @@
 #include "experiments/small_world_config.hpp"
 #include "morphvlm/report/curve.hpp"
 #include "morphvlm/report/statistics.hpp"
+#include "repro/claims.hpp"
 
 namespace morphvlm::repro {
 
@@ -49,6 +50,13 @@ inline std::int64_t points_apart(const std::vector<double>& a, const std::vector
   std::int64_t apart = std::abs(std::ssize(a) - std::ssize(b));
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) apart += a[i] != b[i];
   return apart;
+}
+
+/// A run and the same once more: equal to the last bit. Skipped where none was repeated.
+inline Check repeat_check(const experiments::FinetuneRun& run, const experiments::FinetuneRun& repeated) {
+  const std::string what = "steps at which a repeated run differs";
+  if (repeated.history.empty()) return skipped(what, "no run was repeated");
+  return exactly(what, points_apart(losses_of(run), losses_of(repeated)), 0);
 }
 
 }  // namespace morphvlm::repro

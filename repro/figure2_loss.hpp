@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "experiments/lr_schedules.hpp"
 #include "repro/suite.hpp"
@@ -12,7 +13,7 @@ namespace morphvlm::repro {
 /// `published` holds fig2_loss.csv.
 RowResult schedule_loss_row(const experiments::LrSchedules& experiment,
                             const experiments::LrSchedulesResult& result,
-                            const std::filesystem::path& published);
+                            const std::filesystem::path& published, const std::string& scale = "mini");
 
 /// Minutes from a curve's first point to where its line first falls below `level`; NaN if it never does.
 double time_to_fall_below(const Series& curve, double level);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "experiments/biogpt_convergence.hpp"
@@ -13,12 +14,12 @@ namespace morphvlm::repro {
 /// `published` holds fig4_loss_time.csv and fig4_loss_step.csv.
 RowResult biogpt_table_row(const experiments::BioGptConvergence& experiment,
                            const experiments::BioGptConvergenceResult& result,
-                           const std::filesystem::path& published);
+                           const std::filesystem::path& published, const std::string& scale = "mini");
 RowResult biogpt_time_row(const experiments::BioGptConvergence& experiment,
                           const experiments::BioGptConvergenceResult& result,
-                          const std::filesystem::path& published);
+                          const std::filesystem::path& published, const std::string& scale = "mini");
 RowResult biogpt_step_row(const experiments::BioGptConvergence& experiment,
                           const experiments::BioGptConvergenceResult& result,
-                          const std::filesystem::path& published);
+                          const std::filesystem::path& published, const std::string& scale = "mini");
 
 }  // namespace morphvlm::repro

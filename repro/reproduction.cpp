@@ -59,6 +59,9 @@ std::string scale_text(const SuiteInfo& info) {
     return "Device scale: the paper's architectures in their full size with random weights, on a card, for "
            "what they cost in memory and time. Nothing is learned, so no claim about losses or accuracies is "
            "decided.";
+  if (info.scale == "paper")
+    return "Paper scale: real weights and data sets, asked and trained by the programs evaluate and train. "
+           "Rows whose files are missing are skipped with their names.";
   return "Mini scale: small models of the paper's types, trained here on real text and pictures, on a CPU. "
          "Device scale (the full architecture on CUDA) and paper scale (real checkpoints and data) are not "
          "part of this report; checks that need them are skipped with their reason.";

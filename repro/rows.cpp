@@ -11,6 +11,7 @@
 #include "repro/figure2_loss.hpp"
 #include "repro/figure3.hpp"
 #include "repro/figure4.hpp"
+#include "repro/paper.hpp"
 #include "repro/table1.hpp"
 #include "repro/table1_baseline.hpp"
 
@@ -30,7 +31,9 @@ auto once(Make make) {
 std::vector<RowRunner> mini_rows(const Settings& s, const std::filesystem::path& source) {
   const auto published = source / "repro/published", small = s.out / "small";
   const auto biogpt = once<experiments::BioGptConvergenceResult>([&s] { return experiments::run(s.biogpt); });
-  const auto of_biogpt = [=, &s](auto row) { return [=, &s] { return row(s.biogpt, biogpt(), published); }; };
+  const auto of_biogpt = [=, &s](auto row) {
+    return [=, &s] { return row(s.biogpt, biogpt(), published, "mini"); };
+  };
   const std::filesystem::path bio = small / "biogpt-convergence";
   // Minutes are those of the reduced suite on two cores, the small models' training in the first that needs
   // it.
@@ -77,10 +80,81 @@ std::vector<RowRunner> device_rows(const Settings& s, const std::filesystem::pat
   return rows;
 }
 
+// An experiment's settings as they were at paper scale, and what came out.
+template <class Setting, class Result>
+struct OnPaper {
+  Setting setting = {};
+  Result result = {};
+};
+
+// Real weights and data. What needs none of these is the same at mini scale, and what no published weights
+// are there for is not here.
+std::vector<RowRunner> paper_rows(const Settings& s, const std::filesystem::path& source) {
+  using namespace experiments;
+  const PaperScale& p = s.on_paper;
+  const auto published = source / "repro/published";
+  using BioGpt = OnPaper<BioGptConvergence, BioGptConvergenceResult>;
+  const auto biogpt = once<BioGpt>([&s, &p] {
+    BioGpt out{.setting = s.biogpt};
+    out.result = biogpt_on_paper(p, out.setting);
+    return out;
+  });
+  const auto of_biogpt = [=](auto row) {
+    return [=] { return row(biogpt().setting, biogpt().result, published, "paper"); };
+  };
+  const auto schedules = [&s, &p, published] {
+    LrSchedules setting = s.schedules;
+    const auto result = schedules_on_paper(p, setting);
+    return schedule_loss_row(setting, result, published, "paper");
+  };
+  const auto with = [&p](std::initializer_list<const char*> folders, const char* model) {
+    std::string missing = reason_to_skip(p, folders);
+    // Without blocks of its own, captions have to teach it some.
+    if (missing.empty() && !has_own_blocks(p, model)) missing = reason_to_skip(p, {"coco"});
+    return missing;
+  };
+  const auto llama = with({kOpenLlama, "aokvqa"}, kOpenLlama);
+  const auto bio = with({kBioGpt, "aokvqa", "pubmedqa"}, kBioGpt);
+  // Minutes are those of an H100, guessed: nothing of this was timed.
+  const std::filesystem::path out = p.out;
+  return {{"T1.baseline",
+           {out / "baseline"},
+           60,
+           [&p] { return paper_baseline_row(p, baseline_on_paper(p)); },
+           reason_to_skip(p, {kOpenFlamingo, "vqav2"})},
+          {"T1.aokvqa",
+           {out / "aokvqa"},
+           90,
+           [&p] { return paper_aokvqa_row(p, aokvqa_on_paper(p)); },
+           with({kOpenLlama, "aokvqa", "vqav2"}, kOpenLlama)},
+          {"T1.bio", {out / "biogpt"}, 60, of_biogpt(biogpt_table_row), bio},
+          {"F2.loss", {out / "schedules"}, 30, schedules, llama},
+          {"F3.loss",
+           {out / "placement"},
+           5,
+           [&p] { return paper_placement_row(p, placement_on_paper(p)); },
+           llama},
+          {"F4.time", {out / "biogpt"}, 0.05, of_biogpt(biogpt_time_row), bio},
+          {"F4.step", {out / "biogpt"}, 0.05, of_biogpt(biogpt_step_row), bio},
+          {"C.2.bias",
+           {out / "bias"},
+           10,
+           [&p] { return paper_bias_row(p, bias_on_paper(p)); },
+           reason_to_skip(p, {kOpenFlamingo, "vl-stereoset"})}};
+}
+
 }  // namespace
 
 std::vector<RowRunner> rows_of(const Settings& s, const std::filesystem::path& source) {
-  return s.scale == Scale::device ? device_rows(s, source) : mini_rows(s, source);
+  switch (s.scale) {
+    case Scale::device:
+      return device_rows(s, source);
+    case Scale::paper:
+      return paper_rows(s, source);
+    case Scale::mini:
+      break;
+  }
+  return mini_rows(s, source);
 }
 
 }  // namespace morphvlm::repro

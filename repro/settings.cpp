@@ -11,7 +11,7 @@ namespace {
 
 void set_seeds(Settings& s, std::int64_t seeds) {
   s.baseline.seeds = s.schedules.seeds = s.placement.seeds = s.biogpt.seeds = s.vision.seeds = seeds;
-  s.aokvqa.tuning_seeds = seeds;
+  s.aokvqa.tuning_seeds = s.on_paper.seeds = seeds;
 }
 
 template <class F>
@@ -56,6 +56,13 @@ Settings smoke() {
   s.vision.samples = s.baseline.samples = 8;
   s.bias.pictures = 24;
   s.on_device = {.device = "cpu", .sizes = experiments::Sizes::small, .steps = 3, .rows = 2};
+  s.on_paper = {.device = "cpu",
+                .seeds = 1,
+                .questions = 4,
+                .batch = 2,
+                .blocks_steps = 4,
+                .steps = 4,
+                .figure_steps = 4};
   auto& t1 = s.aokvqa;
   t1.test_questions = 40;
   t1.vision.tower.train.steps = t1.vision.perceiver.train.steps = 3;
@@ -75,7 +82,7 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
   Settings first;
   const auto rest = apply_flags(first, flags);
   expect(rest.empty(), "unexpected argument ", rest.empty() ? "" : rest.front(),
-         "; flags are --scale=mini|device, --full, --smoke, --only=ROWS, --seeds=N, --fresh, --record, "
+         "; flags are --scale=mini|device|paper, --full, --smoke, --only=ROWS, --seeds=N, --fresh, --record, "
          "--out=FOLDER, "
          "--docs=FOLDER and --<experiment>.<field>=<value>");
   expect(!first.full || !first.smoke, "--full and --smoke exclude each other");
@@ -87,6 +94,7 @@ Settings read_settings(std::span<const char* const> flags, std::string_view alwa
   if (s.scale != Scale::mini) s.out /= morphvlm::detail::enum_name(s.scale);
   for_each_world(s, [&](experiments::SmallWorldConfig& w) { w.out = s.out / "small"; });
   s.aokvqa.out = s.out / "t1-mini";
+  s.on_paper.out = s.out;
   return s;
 }
 

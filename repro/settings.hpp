@@ -16,15 +16,16 @@
 #include "experiments/device_scale_config.hpp"
 #include "experiments/lora_placement.hpp"
 #include "experiments/lr_schedules.hpp"
+#include "experiments/paper_scale_config.hpp"
 #include "experiments/pubmedqa_12gb.hpp"
 #include "experiments/vision_swap.hpp"
 #include "morphvlm/core/enum_names.hpp"
 
 namespace morphvlm::repro {
 
-/// At which scale the experiments run: small models that are trained on a CPU, or the paper's models with
-/// random weights on a card.
-enum class Scale { mini, device };
+/// At which scale the experiments run: small models that are trained on a CPU, the paper's models with random
+/// weights on a card, or with their real weights and data.
+enum class Scale { mini, device, paper };
 
 /// Every field is a flag: `--full`, `--only=F3`, `--schedules.seeds=3`.
 struct Settings {
@@ -46,6 +47,7 @@ struct Settings {
   experiments::VisionSwap vision = {};
   experiments::BiasVlStereoset bias = {};
   experiments::DeviceScale on_device = {};  ///< all rows at device scale
+  experiments::PaperScale on_paper = {};    ///< all rows at paper scale
 };
 
 /// "full", "smoke" or "reduced".
@@ -66,6 +68,6 @@ std::filesystem::path report_folder(const Settings& settings, const std::filesys
 
 namespace morphvlm {
 template <>
-inline constexpr std::array<std::pair<repro::Scale, std::string_view>, 2> enum_names<repro::Scale>{
-    {{repro::Scale::mini, "mini"}, {repro::Scale::device, "device"}}};
+inline constexpr std::array<std::pair<repro::Scale, std::string_view>, 3> enum_names<repro::Scale>{
+    {{repro::Scale::mini, "mini"}, {repro::Scale::device, "device"}, {repro::Scale::paper, "paper"}}};
 }  // namespace morphvlm

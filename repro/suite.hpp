@@ -44,6 +44,9 @@ struct RowRunner {
   std::string missing = {};  ///< why it cannot run here, and is skipped; empty: it can
 };
 
+/// Whether a row's texts speak of the small models of mini scale.
+inline bool is_mini(const std::string& scale) { return scale == "mini"; }
+
 /// The checks of a row as a table.
 inline Table checks_table(const Row& row) {
   Table checks{.title = "Checks of our own numbers",

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "repro/notebook.hpp"
 #include "repro/paper_claims.hpp"
 #include "repro/row_page.hpp"
 
@@ -13,21 +14,6 @@ namespace {
 using experiments::BaselineTrial;
 using experiments::BaselineVqav2;
 using experiments::BaselineVqav2Result;
-
-constexpr double kPaper = 0.455;
-
-/// What the authors' notebook prints.
-struct Printed {
-  std::int64_t shots, samples;
-  double accuracy;
-};
-constexpr Printed kNotebook[] = {{0, 4000, 0.4353}, {2, 2000, 0.4326}, {4, 4000, 0.4466}, {8, 4000, 0.4475}};
-
-// A VQA score lies in [0, 1], so its variance is at most that of right and wrong: Wilson's interval is too
-// wide rather than too narrow.
-Interval interval_of(const Printed& p) {
-  return wilson(std::llround(p.accuracy * static_cast<double>(p.samples)), p.samples);
-}
 
 /// All trials with one number of demonstrations.
 struct Pooled {
@@ -49,10 +35,6 @@ Pooled pool(const BaselineVqav2Result& r, std::int64_t shots) {
   return out;
 }
 
-std::string with_interval(double value, const Interval& i) {
-  return percent(value) + " (" + percent(i.low) + " to " + percent(i.high) + ")";
-}
-
 Table shots_table(const BaselineVqav2Result& r) {
   Table table{.title = "T1.baseline: accuracy in % by demonstrations, 95 % intervals of the sample",
               .columns = {"shots", "here, easy-VQA", "questions", "majority answer", "notebook, VQAv2",
@@ -65,7 +47,7 @@ Table shots_table(const BaselineVqav2Result& r) {
          with_interval(static_cast<double>(here.right) / n, wilson(here.right, here.questions)),
          with_commas(here.questions), percent(static_cast<double>(here.majority) / n),
          with_interval(p.accuracy, interval_of(p)) + ", n = " + with_commas(p.samples),
-         p.shots == 0 ? percent(kPaper) : "–"});
+         p.shots == 0 ? percent(kPaperBaseline) : "–"});
   }
   table.notes = {
       "here: a small MPT of the paper's types, trained here; OpenFlamingo's prompts, seeds of "
@@ -126,7 +108,7 @@ RowResult baseline_row(const BaselineVqav2& e, const BaselineVqav2Result& r) {
     out.add_seed(t.seed, "accuracy.shots" + std::to_string(t.shots),
                  static_cast<double>(t.right) / static_cast<double>(t.questions));
   out.row.verdict = Verdict::not_decidable;
-  const bool outside = kPaper < notebook.low || kPaper > notebook.high;
+  const bool outside = kPaperBaseline < notebook.low || kPaperBaseline > notebook.high;
   out.row.evidence =
       "The protocol runs here on another model and data set, whose accuracy says nothing about VQAv2. The "
       "authors' notebook prints 43.53 % on 4,000 questions, 95 % interval " +

@@ -9,8 +9,10 @@
 #include "repro/device_placement.hpp"
 #include "tests/support/message.hpp"
 
-namespace morphvlm::repro {
+namespace morphvlm::device_test {
 namespace {
+
+using namespace repro;
 
 using experiments::BioGptSteps;
 using experiments::CardStep;
@@ -212,4 +214,4 @@ TEST(DevicePlacement, MemoryThatMeetsIsTheClaimAndAnotherStartIsCaught) {
 }
 
 }  // namespace
-}  // namespace morphvlm::repro
+}  // namespace morphvlm::device_test

@@ -112,6 +112,23 @@ inline ModelDirectory open_model_directory(const std::filesystem::path& folder) 
   return out;
 }
 
+/// Whether the folder has a trained resampler and gated blocks.
+inline bool has_blocks(const ModelDirectory& d) { return std::filesystem::exists(d.folder / "flamingo"); }
+
+namespace detail {
+
+template <class Model>
+void draw_blocks(Model& model, const at::Generator& generator, WeightSources& sources) {
+  const Init init{at::kFloat, generator};
+  model.draw_resampler(init);
+  model.draw_gated_blocks(init);
+  visit(model, [&](const std::string& name, const Tensor&) {
+    if (matches(name, "perceiver.*") || matches(name, "gated_cross_attn.*")) sources[name] = "made here";
+  });
+}
+
+}  // namespace detail
+
 /// The config of a model of type `Model` that the folder describes.
 template <class Model>
 typename Model::Config model_directory_config(const ModelDirectory& d) {
@@ -131,11 +148,12 @@ typename Model::Config model_directory_config(const ModelDirectory& d) {
 /// Loads the folder's weights into a model of type `Model`, frozen; adapters are as `init` makes them. The
 /// tower and the language model from their folders, the rest (and trained embeddings) from
 /// flamingo/checkpoint.pt or .safetensors. `sources` tells what came from where. Error: a parameter that came
-/// from nowhere, a tensor that fits nowhere. Without `init`, the model has no memory of its own, takes over
-/// what the files hold, and is of the dtype that the folder asks for.
+/// from nowhere, a tensor that fits nowhere. Where there is no flamingo/ and `blocks` is defined, it draws
+/// resampler and gated blocks, in fp32, gates as the config says. Without `init`, the model has no memory of
+/// its own, takes over what the files hold, and is of the dtype that the folder asks for.
 template <class Model>
 Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources,
-                           const Init& init) {
+                           const Init& init, const at::Generator& blocks = {}) {
   Model model = Model::init(config, init);
   std::filesystem::path file;
   const StateDict vision = vision_folder_weights(d.folder / "vision", model.vision_encoder, file);
@@ -146,8 +164,12 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
   detail::expect_few_added(model.lang_encoder.token_tables().front()->size(0), d.join.vocab_size, d.folder);
   resize_vocabulary(model.lang_encoder, d.join.vocab_size, init.generator);
   model.config.language = model.lang_encoder.config;
-  load_flamingo_checkpoint(
-      model, detail::find_file(d.folder / "flamingo", {"checkpoint.safetensors", "checkpoint.pt"}), sources);
+  if (blocks.defined() && !has_blocks(d))
+    detail::draw_blocks(model, blocks, sources);
+  else
+    load_flamingo_checkpoint(
+        model, detail::find_file(d.folder / "flamingo", {"checkpoint.safetensors", "checkpoint.pt"}),
+        sources);
   expect_all_sources(model, sources, d.folder.string());
   freeze(model);
   return model;
@@ -155,10 +177,11 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
 
 /// The same without memory of its own, in the dtype that the folder asks for.
 template <class Model>
-Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources) {
+Model load_model_directory(const ModelDirectory& d, typename Model::Config config, WeightSources& sources,
+                           const at::Generator& blocks = {}) {
   const auto dtype = d.join.dtype == ModelDtype::bfloat16 ? at::kBFloat16 : at::kFloat;
   return load_model_directory<Model>(d, std::move(config), sources,
-                                     {at::TensorOptions(dtype).device(at::kMeta)});
+                                     {at::TensorOptions(dtype).device(at::kMeta)}, blocks);
 }
 
 }  // namespace morphvlm

@@ -172,16 +172,26 @@ struct VLM {
   static VLM init(const Config& c, const Init& init) {
     expect(c.cross_attention.every > 0, "cross_attention.every must be positive, found ",
            c.cross_attention.every);
-    const auto dim = L::hidden_dim(c.language), media_dim = V::feature_dim(c.vision);
-    VLM m{.vision_encoder = V::Module::init(c.vision, init),
-          .perceiver = R::Module::init(media_dim, c.perceiver, init.trained()),
-          .lang_encoder = L::template Module<P>::init(c.language, init, c.adapter),
-          .config = c};
-    for (auto n = L::layer_count(c.language) / c.cross_attention.every; n > 0; --n) {
-      m.gated_cross_attn.push_back(
-          GatedCrossAttention<P>::init(dim, media_dim, c.cross_attention, init.trained(), c.adapter));
-    }
+    VLM m{.vision_encoder = V::Module::init(c.vision, init), .config = c};
+    m.draw_resampler(init.trained());
+    m.lang_encoder = L::template Module<P>::init(c.language, init, c.adapter);
+    m.draw_gated_blocks(init.trained());
     return m;
+  }
+
+  /// A fresh resampler, for a tower that none was trained for yet.
+  void draw_resampler(const Init& init) {
+    perceiver = R::Module::init(V::feature_dim(config.vision), config.perceiver, init);
+  }
+
+  /// Fresh gated blocks, for a language model that none were trained for yet.
+  void draw_gated_blocks(const Init& init) {
+    const auto dim = L::hidden_dim(config.language), media_dim = V::feature_dim(config.vision);
+    gated_cross_attn.clear();
+    for (auto n = L::layer_count(config.language) / config.cross_attention.every; n > 0; --n) {
+      gated_cross_attn.push_back(
+          GatedCrossAttention<P>::init(dim, media_dim, config.cross_attention, init, config.adapter));
+    }
   }
 
   /// Takes in new media, counts media tokens, and says which media each new token sees.
