@@ -22,7 +22,9 @@ std::vector<Json> lines_of(const fs::path& path) {
   return out;
 }
 
-TEST_F(TrainProgram, MakesBlocksForALanguageModelThatHasNone) {
+struct TrainParts : TrainProgram {};
+
+TEST_F(TrainParts, MakesBlocksForALanguageModelThatHasNone) {
   fs::remove_all(model / "flamingo");
   EXPECT_EQ(train("none"), 1);
   EXPECT_THAT(testing::contents(said), HasSubstr("expected a folder flamingo in it, or --parts.perceiver"));
@@ -108,7 +110,7 @@ TEST_F(TwoKinds, OtherTextsAreAnotherRun) {
   EXPECT_THAT(testing::contents(said), HasSubstr("expected one process"));
 }
 
-TEST_F(TrainProgram, CaptionsAreWhatFollowsOutput) {
+TEST_F(TrainParts, CaptionsAreWhatFollowsOutput) {
   const fs::path coco = scratch / "coco";
   fs::create_directories(coco);
   testing::SmallSets{coco}.make_coco();

@@ -187,7 +187,7 @@ TEST_F(TrainProgram, MistakesAreNamed) {
   EXPECT_EQ(train("run", {"--data.prompt", "{question}{answer}"}), 1);
   EXPECT_THAT(testing::contents(said), HasSubstr("expected <image>"));
   EXPECT_EQ(train("run", {"--data.task", "vqa"}), 1);
-  EXPECT_THAT(testing::contents(said), HasSubstr("aokvqa, lines, pubmedqa, vqav2"));
+  EXPECT_THAT(testing::contents(said), HasSubstr("aokvqa, coco, lines, pubmedqa, vqav2"));
   fs::remove(scratch / "jpeg_gray.jpg");
   EXPECT_EQ(train("run"), 1);
   EXPECT_THAT(testing::contents(said), AllOf(HasSubstr("1 images are missing"), HasSubstr("jpeg_gray.jpg")));

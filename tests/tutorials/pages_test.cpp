@@ -55,8 +55,8 @@ struct Commands : ::testing::Test {
   void SetUp() override {
     const fs::path programs = scratch / "build/release/experiments";
     fs::create_directories(programs);
-    for (const fs::path built :
-         {MORPHVLM_TRAIN, MORPHVLM_EVALUATE, MORPHVLM_FORWARD, MORPHVLM_PLAN, MORPHVLM_ANSWER})
+    for (const fs::path built : {MORPHVLM_TRAIN, MORPHVLM_EVALUATE, MORPHVLM_FORWARD, MORPHVLM_PLAN,
+                                 MORPHVLM_ANSWER, MORPHVLM_REPRO})
       fs::create_symlink(built, programs / built.filename());
     testing::put(scratch / "morph",
                  "#!/bin/sh\nprogram=$1\nshift\nexec build/release/experiments/$program \"$@\"\n");
@@ -65,7 +65,8 @@ struct Commands : ::testing::Test {
 
   // What a block's commands print to both streams, and the exit status.
   std::pair<int, std::string> run(const std::string& commands) const {
-    testing::put(scratch / "commands.sh", "set -e\ncd " + scratch.path.string() + "\n" + commands);
+    testing::put(scratch / "commands.sh", "set -e\nunset MORPHVLM_ASSETS\nexport CUDA_VISIBLE_DEVICES=\ncd " +
+                                              scratch.path.string() + "\n" + commands);
     const std::string said = (scratch / "said").string();
     const int status =
         std::system(("sh " + (scratch / "commands.sh").string() + " >" + said + " 2>&1").c_str());
@@ -139,7 +140,10 @@ TEST_F(Commands, PaperNamesFlagsThatThereAre) {
       if (line.ends_with('\\')) continue;
       const auto [status, said] = run(command);
       ++ran;
-      if (command.find("--model of3b") != std::string::npos) {
+      if (command.find("./morph repro") != std::string::npos) {
+        // Neither a card nor files: everything is skipped.
+        EXPECT_EQ(status, 77) << command << said;
+      } else if (command.find("--model of3b") != std::string::npos) {
         EXPECT_EQ(status, 1) << command << said;
         EXPECT_THAT(said,
                     HasSubstr(command.find("--inputs") == std::string::npos ? "of3b" : "in.safetensors"))
@@ -151,7 +155,7 @@ TEST_F(Commands, PaperNamesFlagsThatThereAre) {
       command.clear();
     }
   }
-  EXPECT_GE(ran, 5);
+  EXPECT_GE(ran, 12);
 }
 
 }  // namespace
