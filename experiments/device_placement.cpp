@@ -15,15 +15,20 @@ class SameSums {
  public:
   SameSums()
       : before_(at::globalContext().deterministicAlgorithms()),
-        warned_(at::globalContext().deterministicAlgorithmsWarnOnly()) {
+        warned_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        filled_(at::globalContext().deterministicFillUninitializedMemory()) {
     at::globalContext().setDeterministicAlgorithms(true, true);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);  // steps are timed
   }
-  ~SameSums() { at::globalContext().setDeterministicAlgorithms(before_, warned_); }
+  ~SameSums() {
+    at::globalContext().setDeterministicAlgorithms(before_, warned_);
+    at::globalContext().setDeterministicFillUninitializedMemory(filled_);
+  }
   SameSums(const SameSums&) = delete;
   SameSums& operator=(const SameSums&) = delete;
 
  private:
-  bool before_, warned_;
+  bool before_, warned_, filled_;
 };
 
 }  // namespace

@@ -185,9 +185,15 @@ std::vector<PaperAnswers> baseline_on_paper(const PaperScale& s) {
 AokvqaOnPaper aokvqa_on_paper(const PaperScale& s) {
   const auto model = with_blocks(s, kOpenLlama);
   PaperQuestion question{.model = model, .task = "vqav2", .data = "vqav2", .limit = s.questions};
-  AokvqaOnPaper out{.before = ask(s, "aokvqa/before", question)};
+  AokvqaOnPaper out{.before = ask(s, "aokvqa/before", question),
+                    .with_captions = fs::is_directory(assets_of(s) / "coco")};
   for (std::int64_t seed = 0; seed < s.seeds; ++seed) {
-    out.runs.push_back(train(s, "aokvqa/seed" + text(seed), model, aokvqa_flags(s, seed, s.steps)));
+    auto flags = aokvqa_flags(s, seed, s.steps);
+    // The paper trained on COCO's validation split, too.
+    if (out.with_captions)
+      add(flags, {"--also.task", "coco", "--also.data", (assets_of(s) / "coco").string(), "--also_batch",
+                  text(s.batch)});
+    out.runs.push_back(train(s, "aokvqa/seed" + text(seed), model, std::move(flags)));
     question.adapter = out.runs.back().adapter;
     out.after.push_back(ask(s, "aokvqa/after-seed" + text(seed), question));
   }

@@ -67,6 +67,7 @@ std::vector<PaperAnswers> baseline_on_paper(const PaperScale& scale);
 /// T1.aokvqa: VQAv2 before and after fine-tunings on A-OKVQA, one a seed.
 struct AokvqaOnPaper {
   PaperAnswers before = {};
+  bool with_captions = false;  ///< COCO's captions were learned with it, as in the paper
   std::vector<PaperAnswers> after = {};
   std::vector<PaperRun> runs = {};
 };

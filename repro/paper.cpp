@@ -117,7 +117,9 @@ RowResult paper_aokvqa_row(const PaperScale& s, const AokvqaOnPaper& r) {
   Table table{.title = id + ": accuracy on VQAv2 in %, 95 % intervals of the sample",
               .columns = {"model", "here", "paper"},
               .align = {Align::left}};
-  RowResult out = begin_row(id, s, {}, "OpenLLaMA-3B on VQAv2, before and after A-OKVQA");
+  RowResult out = begin_row(id, s, {},
+                            std::string("OpenLLaMA-3B on VQAv2, before and after A-OKVQA") +
+                                (r.with_captions ? " with COCO's captions" : ""));
   const Accuracy before = accuracy_of(r.before, id);
   table.rows.push_back({"before", to_string(before), percent(kPaperBefore)});
   add_accuracy(out, "accuracy.before", before);

@@ -72,10 +72,11 @@ TEST(RunState, AForgedOneIsRefusedByName) {
 TEST(RunState, AnotherConfigIsRefused) {
   OneStep from, to;
   const RunCheckpoint c = capture(from.state, kConfig, 1);
-  EXPECT_THAT(message_of([&] {
-                restore(to.state, c, Json{{"steps", 4}}, "here");
-              }),
-              HasSubstr("here: the checkpoint is of a run with another config"));
+  auto other = kConfig;
+  other["rate"] = {{"cosine", 0.5}};
+  const auto said = message_of([&] { restore(to.state, c, other, "here"); });
+  EXPECT_EQ(said,
+            "here: the checkpoint is of a run with another config:\n  /rate/cosine: nothing there, 0.5 here");
 }
 
 }  // namespace
