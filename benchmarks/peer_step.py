@@ -36,6 +36,8 @@ def arguments():
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--float32_matmul_precision", default="highest", choices=["highest", "high", "medium"])
+    # The peer keeps no features: it runs its frozen tower in every step, whatever the other side does.
+    parser.add_argument("--cached_latents", default="false", choices=["true", "false"])
     for name, default in dict(batch=8, seq=32, steps=2, generate=0).items():
         parser.add_argument("--" + name, type=int, default=default)
     return parser.parse_args()

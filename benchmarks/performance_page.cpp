@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -250,12 +251,17 @@ std::string cuda_decode_section(const fs::path& file) {
                     "A copy counts bytes read and bytes written.");
 }
 
+// What a comparison with another program ran on.
+std::string machine_of(const Json& entry) {
+  const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
+  return (entry.contains("gpu") ? text("gpu") + ", " : "") + text("cpu") + ", " +
+         std::to_string(entry.at("cores").get<int>()) + " cores";
+}
+
 // Of one comparison with another program.
 std::string provenance(const Json& entry) {
   const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
-  return "Commit " + text("commit").substr(0, 12) + ", " + text("date") + ", " +
-         (entry.contains("gpu") ? text("gpu") + ", " : "") + text("cpu") + ", " +
-         std::to_string(entry.at("cores").get<int>()) + " cores.";
+  return "Commit " + text("commit").substr(0, 12) + ", " + text("date") + ", " + machine_of(entry) + ".";
 }
 
 // The words that a comparison was asked for with.
@@ -298,13 +304,17 @@ std::string peer_table(const fs::path& file, const std::string& title) {
               .align = {Align::left, Align::left, Align::left, Align::right, Align::left, Align::right,
                         Align::right, Align::right}};
   const Json all = read_json(file);
+  std::set<std::string> machines;
   for (std::size_t i = 0; i < all.size(); ++i) {
     const auto is_same = [&](const Json& later) { return work_of(later) == work_of(all[i]); };
-    if (std::none_of(all.begin() + static_cast<std::ptrdiff_t>(i) + 1, all.end(), is_same))
-      add_peer_rows(table, all[i]);
+    if (std::any_of(all.begin() + static_cast<std::ptrdiff_t>(i) + 1, all.end(), is_same)) continue;
+    add_peer_rows(table, all[i]);
+    machines.insert(machine_of(all[i]));
   }
-  return "## " + title + "\nMedians of alternating rounds. " + provenance(all.back()) +
-         " The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
+  std::string where;
+  for (const auto& machine : machines) where += (where.empty() ? "" : "; ") + machine;
+  return "## " + title + "\nMedians of alternating rounds, on " + where +
+         ". The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
          "every four layers, one image a row, four supervised tokens.\n\n" +
          to_markdown(table);
 }

@@ -274,21 +274,24 @@ Task stereoset_task(const TaskConfig& c) {
 }  // namespace
 
 Task make_task(const TaskConfig& c, const Tokenizer& tokenizer) {
-  const std::map<std::string, std::function<Task()>> known{
-      {"lines", [&] { return lines_task(c); }},
-      {"vqav2", [&] { return vqav2_task(c); }},
-      {"aokvqa-mc", [&] { return aokvqa_task(c, true); }},
-      {"aokvqa-da", [&] { return aokvqa_task(c, false); }},
-      {"pubmedqa", [&] { return pubmedqa_task(c, tokenizer); }},
-      {"vl-stereoset", [&] { return stereoset_task(c); }}};
+  struct Known {
+    std::function<Task()> make;
+    bool has_training_split = false;  // that demonstrations come from
+  };
+  const std::map<std::string, Known> known{{"lines", {[&] { return lines_task(c); }}},
+                                           {"vqav2", {[&] { return vqav2_task(c); }, true}},
+                                           {"aokvqa-mc", {[&] { return aokvqa_task(c, true); }, true}},
+                                           {"aokvqa-da", {[&] { return aokvqa_task(c, false); }, true}},
+                                           {"pubmedqa", {[&] { return pubmedqa_task(c, tokenizer); }}},
+                                           {"vl-stereoset", {[&] { return stereoset_task(c); }}}};
   const auto it = known.find(c.task);
   std::string names;
-  for (const auto& [name, make] : known) names += (names.empty() ? "" : ", ") + name;
+  for (const auto& [name, how] : known) names += (names.empty() ? "" : ", ") + name;
   expect(it != known.end(), "--task: expected one of ", names, ", found \"", c.task, '"');
   expect(std::in_range<std::uint32_t>(c.seed), "--seed: expected 0 to 2^32 - 1, found ", c.seed);
-  const bool has_training_split = c.task == "vqav2" || c.task.starts_with("aokvqa");
-  expect(has_training_split || c.shots <= 0, "--shots ", c.shots, ": ", c.task, " has no demonstrations");
-  Task task = it->second();
+  expect(it->second.has_training_split || c.shots <= 0, "--shots ", c.shots, ": ", c.task,
+         " has no demonstrations");
+  Task task = it->second.make();
   expect_item_images(task, c.data);
   return task;
 }

@@ -246,7 +246,7 @@ BioGptConvergenceResult biogpt_on_paper(const PaperScale& s, BioGptConvergence& 
       auto flags = aokvqa_flags(s, seed, s.steps);
       add(flags, {"--log_batches", "true"});
       if (combined)
-        add(flags, {"--also.task", "pubmedqa", "--also.data", (assets_of(s) / "pubmedqa").string(),
+        add(flags, {"--also.task", "pubmedqa-long", "--also.data", (assets_of(s) / "pubmedqa").string(),
                     "--also_batch", text(s.batch)});
       const auto name = std::string("biogpt/") + (combined ? "combined" : "pictures") + "-seed" + text(seed);
       out.runs.push_back({combined, seed, train(s, name, model, std::move(flags)).run});

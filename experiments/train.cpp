@@ -61,7 +61,8 @@ struct Arguments {
 
 constexpr const char* kUsage =
     "usage: train --model DIR --data.data FILE.jsonl --out DIR [--resume]\n"
-    "         [--data.task lines|vqav2|aokvqa|coco|pubmedqa] [--data.prompt TEXT] [--data.max_tokens N]\n"
+    "         [--data.task lines|vqav2|aokvqa|coco|pubmedqa|pubmedqa-long] [--data.prompt TEXT] "
+    "[--data.max_tokens N]\n"
     "         [--also.data DATA] [--also.task TASK] [--also_batch N]\n"
     "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
     "         [--base plain|nf4] [--stream_base]\n"

@@ -88,8 +88,9 @@ std::vector<TrainRow> caption_rows(const TrainDataConfig& c, const Tokenizer& to
   return rows;
 }
 
-// The labelled questions but those of the test split.
-std::vector<TrainRow> pubmedqa_rows(const TrainDataConfig& c, const Tokenizer& tokenizer) {
+// The labelled questions but those of the test split. The decision is learned or, as in the paper, the long
+// answer, which gets half of the tokens at most.
+std::vector<TrainRow> pubmedqa_rows(const TrainDataConfig& c, const Tokenizer& tokenizer, bool long_answer) {
   const auto split = c.data / "test_ground_truth.json";
   std::map<std::string, std::string> test;
   if (fs::exists(split)) test = read_pubmedqa_decisions(split);
@@ -98,8 +99,10 @@ std::vector<TrainRow> pubmedqa_rows(const TrainDataConfig& c, const Tokenizer& t
   std::vector<TrainRow> rows;
   for (const auto& e : read_pubmedqa(c.data / "ori_pqal.json")) {
     if (test.contains(e.id)) continue;
-    const auto room = c.max_tokens - std::ssize(encode(tokenizer, e.decision)) - 1;
-    const InstructionText text{pubmedqa_prompt(e, tokenizer, room), e.decision};
+    const std::string& answer = long_answer ? e.long_answer : e.decision;
+    const std::int64_t answered = std::ssize(encode(tokenizer, answer)) + 1;
+    const auto room = c.max_tokens - (long_answer ? std::min(answered, c.max_tokens / 2) : answered);
+    const InstructionText text{pubmedqa_prompt(e, tokenizer, room), answer};
     rows.push_back({e.id, {}, label_instruction(text, tokens, encode_text)});
   }
   return rows;
@@ -124,7 +127,8 @@ std::vector<TrainRow> read_train_rows(const TrainDataConfig& c, const Tokenizer&
          return vqa_rows(data, &chosen_answer, c, tokenizer);
        }},
       {"coco", [&] { return caption_rows(c, tokenizer); }},
-      {"pubmedqa", [&] { return pubmedqa_rows(c, tokenizer); }}};
+      {"pubmedqa", [&] { return pubmedqa_rows(c, tokenizer, false); }},
+      {"pubmedqa-long", [&] { return pubmedqa_rows(c, tokenizer, true); }}};
   const auto it = known.find(c.task);
   std::string names;
   for (const auto& [name, read] : known) names += (names.empty() ? "" : ", ") + name;

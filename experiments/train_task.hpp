@@ -14,7 +14,7 @@ namespace morphvlm::experiments {
 
 /// Which data (docs/train.md).
 struct TrainDataConfig {
-  std::string task = "lines";                    ///< lines, vqav2, aokvqa, coco, pubmedqa
+  std::string task = "lines";                    ///< lines, vqav2, aokvqa, coco, pubmedqa, pubmedqa-long
   std::filesystem::path data = {};               ///< a file of lines, or a data set's folder
   std::string prompt = std::string(kVqaPrompt);  ///< of questions about pictures
   std::int64_t max_tokens = 512;                 ///< of a text; longer ones are cut

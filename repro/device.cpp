@@ -37,8 +37,8 @@ Check exactly_if_full(const DeviceScale& d, std::string what, std::int64_t measu
 }
 
 std::string where(const DeviceScale& d) {
-  return is_full(d) ? "random weights of the paper's sizes, on " + d.device
-                    : "a small world's sizes, on " + d.device + ": only that it runs";
+  return is_full(d) ? "Random weights of the paper's sizes, on " + d.device
+                    : "A small world's sizes, on " + d.device + ": only that it runs";
 }
 
 void finish(RowResult& row, std::string title, std::string lead, std::vector<Block> shown) {
@@ -79,6 +79,7 @@ std::vector<Check> card_checks(const DeviceScale& d, const CardStep& s) {
 }
 
 RowResult begin_device_row(const std::string& id, const DeviceScale& d, Table table) {
+  table.notes.push_back(where(d));
   Report report{.name = id, .scale = "device", .parameters = to_json(d), .notes = {where(d)}};
   return {.row = paper_row(id), .report = std::move(report), .table = std::move(table)};
 }
@@ -105,7 +106,7 @@ void add_card_metrics(RowResult& row, const CardStep& s) {
 }
 
 RowResult device_baseline_row(const DeviceScale& d, const DeviceAskingResult& r) {
-  Table table{.title = "T1.baseline: a question's cost by demonstrations, " + where(d),
+  Table table{.title = "T1.baseline: a question's cost by demonstrations",
               .columns = {"shots", "images", "tokens", "milliseconds a question", "memory, GiB",
                           "hours for VQAv2's validation split"}};
   for (const auto& a : r.asked) {

@@ -55,18 +55,17 @@ void say(const RowResult& result, const std::filesystem::path& folder) {
   std::cout << "\nreport: " << (folder / "report.html").string() << "\n\n" << std::flush;
 }
 
-// A row that cannot run here has no numbers, so no report.json.
-RowResult skip_one(const RowRunner& runner, const Settings& s, const std::string& commit) {
-  const std::string scale(morphvlm::detail::enum_name(s.scale));
+// A row that cannot run here, or failed to, has no numbers, so no report.json. `check` says why.
+RowResult without_numbers(const RowRunner& runner, const Settings& s, const std::string& commit,
+                          Check check) {
+  const std::string scale(morphvlm::detail::enum_name(s.scale)), why = check.detail;
   RowResult result{.row = paper_row(runner.id)};
-  result.row.checks = {skipped("everything at " + scale + " scale", runner.missing)};
-  result.row.evidence = "Nothing was measured: " + runner.missing + ".";
+  result.row.checks = {std::move(check)};
+  result.row.evidence = "Nothing was measured: " + why + ".";
   result.report = {
       .name = runner.id, .scale = scale, .machine = this_machine(), .commit = commit, .date = utc_now()};
-  result.table = {.title = runner.id + ": not run",
-                  .columns = {"why"},
-                  .rows = {{runner.missing}},
-                  .align = {Align::left}};
+  result.table = {
+      .title = runner.id + ": not run", .columns = {"why"}, .rows = {{why}}, .align = {Align::left}};
   result.page = row_page(result, "Not run. Row " + runner.id + " at " + scale + " scale", "", {});
   save_page(result.page, s.out / runner.id / "report.html");
   say(result, s.out / runner.id);
@@ -75,7 +74,6 @@ RowResult skip_one(const RowRunner& runner, const Settings& s, const std::string
 
 RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesystem::path& source,
                   const std::string& commit) {
-  if (!runner.missing.empty()) return skip_one(runner, s, commit);
   const auto folder = s.out / runner.id, baselines = source / "repro/baselines";
   const auto start = Clock::now();
   RowResult result = runner.run();
@@ -94,6 +92,19 @@ RowResult run_one(const RowRunner& runner, const Settings& s, const std::filesys
   save_page(result.page, folder / "report.html");
   say(result, folder);
   return result;
+}
+
+// A row that fails is a failure, and the others are run all the same.
+RowResult run_or_say_why_not(const RowRunner& runner, const Settings& s, const std::filesystem::path& source,
+                             const std::string& commit) {
+  const std::string everything =
+      "everything at " + std::string(morphvlm::detail::enum_name(s.scale)) + " scale";
+  if (!runner.missing.empty()) return without_numbers(runner, s, commit, skipped(everything, runner.missing));
+  try {
+    return run_one(runner, s, source, commit);
+  } catch (const std::exception& e) {
+    return without_numbers(runner, s, commit, {everything, Outcome::failed, e.what()});
+  }
 }
 
 // What is left, at the speed of what was measured: `seconds` for rows of `minutes`.
@@ -135,7 +146,7 @@ std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settin
     std::cerr << "row " << out.size() + 1 << " of " << chosen.size() << ": " << row->id
               << eta_text(left, measured_minutes, measured_seconds) << '\n';
     const auto start = Clock::now();
-    out.push_back(run_one(*row, s, source, commit));
+    out.push_back(run_or_say_why_not(*row, s, source, commit));
     left -= row->minutes;
     // A row that was kept says nothing of the machine's speed.
     constexpr double kKept = 6;  // seconds for each minute that it should take

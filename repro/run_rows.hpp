@@ -11,7 +11,9 @@ namespace morphvlm::repro {
 
 /// Runs the rows that `settings.only` chooses. Each one's report.json and report.html are written to
 /// out/<id> as soon as it is done; what is finished is kept, so that an interrupted run goes on where it was.
-/// Numbers are compared with those in `source`/repro/baselines, or recorded there. Errors: no row is chosen.
+/// Numbers are compared with those in `source`/repro/baselines, or recorded there. A row that cannot run here
+/// is skipped with its reason, one that fails is a failure with its message; the others run all the same.
+/// Errors: no row is chosen.
 std::vector<RowResult> run_rows(const std::vector<RowRunner>& rows, const Settings& settings,
                                 const std::filesystem::path& source);
 

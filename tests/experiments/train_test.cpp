@@ -187,7 +187,7 @@ TEST_F(TrainProgram, MistakesAreNamed) {
   EXPECT_EQ(train("run", {"--data.prompt", "{question}{answer}"}), 1);
   EXPECT_THAT(testing::contents(said), HasSubstr("expected <image>"));
   EXPECT_EQ(train("run", {"--data.task", "vqa"}), 1);
-  EXPECT_THAT(testing::contents(said), HasSubstr("aokvqa, coco, lines, pubmedqa, vqav2"));
+  EXPECT_THAT(testing::contents(said), HasSubstr("aokvqa, coco, lines, pubmedqa, pubmedqa-long, vqav2"));
   fs::remove(scratch / "jpeg_gray.jpg");
   EXPECT_EQ(train("run"), 1);
   EXPECT_THAT(testing::contents(said), AllOf(HasSubstr("1 images are missing"), HasSubstr("jpeg_gray.jpg")));
@@ -199,6 +199,10 @@ struct TrainRows : TrainProgram {
     Tokenizer tokenizer = load_tokenizer(model / "language");
     add_media_tokens(tokenizer);
     return experiments::read_train_rows(config, tokenizer);
+  }
+
+  static std::int64_t learned(const experiments::TrainRow& row) {
+    return std::ranges::count_if(row.text.labels, [](auto l) { return l != kIgnoredLabel; });
   }
 };
 
@@ -216,9 +220,12 @@ TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
   Json all = Json::object(), truth = Json::object();
   for (int i = 0; i < 4; ++i) {
     const std::string id = std::to_string(1000 + i);
-    all[id] = {{"QUESTION", "does it help?"}, {"CONTEXTS", {std::string(40, 'x') + " it was tried."}},
-               {"LABELS", {"METHODS"}},       {"MESHES", Json::array()},
-               {"LONG_ANSWER", "it does."},   {"final_decision", "maybe"}};
+    all[id] = {{"QUESTION", "does it help?"},
+               {"CONTEXTS", {std::string(40, 'x') + " it was tried."}},
+               {"LABELS", {"METHODS"}},
+               {"MESHES", Json::array()},
+               {"LONG_ANSWER", i == 0 ? "it does." : std::string(200, 'y')},
+               {"final_decision", "maybe"}};
     if (i % 2 == 1) truth[id] = "maybe";
   }
   testing::put(scratch / "ori_pqal.json", all.dump());
@@ -229,8 +236,15 @@ TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
   EXPECT_EQ(found[1].id, "1002");
   for (const auto& row : found) {
     EXPECT_LE(row.text.ids.size(), 250u);
-    EXPECT_EQ(std::ranges::count_if(row.text.labels, [](auto l) { return l != kIgnoredLabel; }), 6);
+    EXPECT_EQ(learned(row), 6);
   }
+  // A long answer gets half of the room, and the contexts what it leaves.
+  const auto longer = rows({.task = "pubmedqa-long", .data = scratch.path, .max_tokens = 250});
+  ASSERT_EQ(longer.size(), 2u);
+  EXPECT_EQ(learned(longer[0]), 9);
+  EXPECT_EQ(longer[0].text.ids.size(), found[0].text.ids.size() + 3);
+  EXPECT_GE(learned(longer[1]), 125);
+  EXPECT_EQ(longer[1].text.ids.size(), 250u);
 }
 
 }  // namespace

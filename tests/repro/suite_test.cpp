@@ -139,6 +139,22 @@ TEST(RunRows, WhatIsMissingSkipsARow) {
     EXPECT_NE(text.find(part), std::string::npos) << part;
 }
 
+TEST(RunRows, ARowThatFailsLeavesTheOthers) {
+  const ScratchFolder folder;
+  int runs = 0;
+  std::vector<RowRunner> rows{made_up_runner("C.1", runs, folder.path / "a"),
+                              made_up_runner("B.1", runs, folder.path / "b")};
+  rows[0].run = []() -> RowResult { fail("a file is gone"); };
+  Settings s = read({});
+  s.out = folder.path;
+  const auto results = run_rows(rows, s, folder.path);
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(results[0].row.checks.at(0).outcome, Outcome::failed);
+  EXPECT_EQ(results[0].row.checks.at(0).detail, "a file is gone");
+  EXPECT_EQ(exit_code({results[0].row, results[1].row}), 1);
+}
+
 TEST(RunRows, FreshForgetsTheChosenRowsWork) {
   const ScratchFolder folder;
   int runs = 0;
