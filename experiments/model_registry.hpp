@@ -82,10 +82,10 @@ void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder
        "experiments/model_registry.hpp");
 }
 
-/// Calls f with the tower's and language model's tags for a model folder: f.template operator()<V, L>().
+/// What f makes of the tower's and language model's tags for a model folder: f.template operator()<V, L>().
 /// Error: no compiled model has those.
 template <class F>
-void with_parts(const ModelDirectory& folder, F&& f) {
+auto with_parts(const ModelDirectory& folder, F&& f) {
   const std::string& language = folder.language_type;
   if (folder.vision_type == "efficientnet_lite0" && language == "llama")
     return f.template operator()<EfficientNetLite0, OpenLLaMA>();

@@ -34,7 +34,7 @@ struct Arguments {
 };
 
 constexpr const char* kUsage =
-    "usage: plan [--model NAME] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--stream_base=true]\n"
+    "usage: plan [--model NAME|DIR] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--stream_base=true]\n"
     "            [--rank 16] [--every 4] [--batch 1] [--seq 512] [--images 1] [--supervised 8] [--dtype "
     "bf16|fp32] [--device cuda|cpu] [--memory "
     "12GB]\n"

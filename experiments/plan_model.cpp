@@ -1,8 +1,12 @@
 #include "experiments/plan_model.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <type_traits>
 #include <utility>
 
+#include "experiments/model_registry.hpp"
 #include "morphvlm/adapt.hpp"
 #include "morphvlm/model.hpp"
 #include "morphvlm/vlm.hpp"
@@ -17,13 +21,28 @@ std::string policy_name(const PlannedModel& asked) {
   return packed ? "Quantized<NF4, " + asked.adapter + ">" : asked.adapter;
 }
 
-template <LanguageModel L, AdapterPolicy P>
-Plannable bind(const typename L::Config& language, const PlannedModel& asked, const std::string& type) {
-  using Model = VLM<ClipViT, Perceiver, L, P>;
-  auto config = presets::flamingo<Model>(language, asked.every);
+template <VisionTower V>
+std::string tower_name() {
+  return std::is_same_v<V, EfficientNetLite0> ? "EfficientNetLite0" : "ClipViT";
+}
+
+template <LanguageModel L>
+std::string language_name() {
+  if constexpr (std::is_same_v<L, OpenLLaMA>) return "OpenLLaMA";
+  if constexpr (std::is_same_v<L, MPT>) return "MPT";
+  if constexpr (std::is_same_v<L, GPTNeoX>) return "GPTNeoX";
+  if constexpr (std::is_same_v<L, BioGPT>) return "BioGPT";
+}
+
+// `config_of` makes the config of any type of model that has these parts.
+template <VisionTower V, LanguageModel L, AdapterPolicy P, class F>
+Plannable bind(const F& config_of, const PlannedModel& asked) {
+  using Model = VLM<V, Perceiver, L, P>;
+  typename Model::Config config = config_of(std::type_identity<Model>{});
   config.adapter = asked.lora;
-  return {.type = "VLM<ClipViT, Perceiver, " + type + ", " + policy_name(asked) + ">",
-          .layers = L::layer_count(language),
+  return {.type = "VLM<" + tower_name<V>() + ", Perceiver, " + language_name<L>() + ", " +
+                  policy_name(asked) + ">",
+          .layers = L::layer_count(config.language),
           .plan = [config](const PlanSetup& setup, const PlanWork& work) {
             return plan<Model>(config, setup, work);
           }};
@@ -34,17 +53,25 @@ using AttentionAndGated = LoRA<Attn, CrossMlp>;
 using FourBit = Quantized<NF4, Attention>;
 using Everywhere = LoRA<Attn, FeedForward>;
 
-// One entry makes a language model plannable with every policy.
-template <LanguageModel L>
-Plannable with_policy(const typename L::Config& language, const PlannedModel& asked,
-                      const std::string& type) {
-  if (asked.stream_base && asked.base == "nf4")
-    return bind<L, Streamed<Attention, NF4>>(language, asked, type);
-  if (asked.stream_base) return bind<L, Streamed<Attention>>(language, asked, type);
-  if (asked.base == "nf4") return bind<L, FourBit>(language, asked, type);
-  if (asked.adapter == "LoRA<Attn>") return bind<L, Attention>(language, asked, type);
-  if (asked.adapter == "LoRA<Attn, CrossMlp>") return bind<L, AttentionAndGated>(language, asked, type);
-  return bind<L, Everywhere>(language, asked, type);
+template <VisionTower V, LanguageModel L, class F>
+Plannable with_policy(const F& config_of, const PlannedModel& asked) {
+  if (asked.stream_base && asked.base == "nf4") return bind<V, L, Streamed<Attention, NF4>>(config_of, asked);
+  if (asked.stream_base) return bind<V, L, Streamed<Attention>>(config_of, asked);
+  if (asked.base == "nf4") return bind<V, L, FourBit>(config_of, asked);
+  if (asked.adapter == "LoRA<Attn>") return bind<V, L, Attention>(config_of, asked);
+  if (asked.adapter == "LoRA<Attn, CrossMlp>") return bind<V, L, AttentionAndGated>(config_of, asked);
+  return bind<V, L, Everywhere>(config_of, asked);
+}
+
+template <VisionTower V, LanguageModel L>
+Plannable of_folder(const ModelDirectory& folder, const PlannedModel& asked) {
+  return with_policy<V, L>(
+      [&]<class Model>(std::type_identity<Model>) {
+        auto config = model_directory_config<Model>(folder);
+        config.language.vocab_size = folder.join.vocab_size;
+        return config;
+      },
+      asked);
 }
 
 struct Entry {
@@ -52,22 +79,28 @@ struct Entry {
   std::function<Plannable(const PlannedModel&)> make;
 };
 
+// One entry makes a language model plannable with every policy.
 template <LanguageModel L>
-Entry entry(std::string name, const typename L::Config& config, std::string type) {
-  return {std::move(name),
-          [config, type](const PlannedModel& asked) { return with_policy<L>(config, asked, type); }};
+Entry entry(std::string name, const typename L::Config& language) {
+  return {std::move(name), [language](const PlannedModel& asked) {
+            return with_policy<ClipViT, L>(
+                [&]<class Model>(std::type_identity<Model>) {
+                  return presets::flamingo<Model>(language, asked.every);
+                },
+                asked);
+          }};
 }
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> kEntries{
-      entry<OpenLLaMA>("open_llama_3b", presets::open_llama_3b, "OpenLLaMA"),
-      entry<OpenLLaMA>("llama_7b", presets::llama_7b, "OpenLLaMA"),
-      entry<OpenLLaMA>("smollm2_135m", presets::smollm2_135m, "OpenLLaMA"),
-      entry<MPT>("mpt_1b_redpajama", presets::mpt_1b_redpajama, "MPT"),
-      entry<MPT>("mpt_7b", presets::mpt_7b, "MPT"),
-      entry<GPTNeoX>("redpajama_incite_3b", presets::redpajama_incite_3b, "GPTNeoX"),
-      entry<BioGPT>("biogpt_large", presets::biogpt_large, "BioGPT"),
-      entry<BioGPT>("biogpt", presets::biogpt, "BioGPT")};
+      entry<OpenLLaMA>("open_llama_3b", presets::open_llama_3b),
+      entry<OpenLLaMA>("llama_7b", presets::llama_7b),
+      entry<OpenLLaMA>("smollm2_135m", presets::smollm2_135m),
+      entry<MPT>("mpt_1b_redpajama", presets::mpt_1b_redpajama),
+      entry<MPT>("mpt_7b", presets::mpt_7b),
+      entry<GPTNeoX>("redpajama_incite_3b", presets::redpajama_incite_3b),
+      entry<BioGPT>("biogpt_large", presets::biogpt_large),
+      entry<BioGPT>("biogpt", presets::biogpt)};
   return kEntries;
 }
 
@@ -100,7 +133,10 @@ Plannable plannable(const PlannedModel& asked) {
   for (const auto& e : entries()) {
     if (e.name == asked.model) return e.make(asked);
   }
-  fail("--model: expected one of ", listed(planned_models()), ", found ", asked.model);
+  expect(std::filesystem::is_directory(asked.model), "--model: expected a model folder or one of ",
+         listed(planned_models()), ", found ", asked.model);
+  const ModelDirectory folder = open_model_directory(asked.model);
+  return with_parts(folder, [&]<VisionTower V, LanguageModel L>() { return of_folder<V, L>(folder, asked); });
 }
 
 }  // namespace morphvlm::experiments

@@ -12,11 +12,11 @@ namespace morphvlm::experiments {
 
 /// Which model, and which adapters in it.
 struct PlannedModel {
-  std::string model = "open_llama_3b";  ///< one of planned_models()
+  std::string model = "open_llama_3b";  ///< one of planned_models(), or a model folder
   std::string adapter = "LoRA<Attn>";   ///< one of planned_adapters()
   std::string base = "plain";           ///< or nf4: 4-bit frozen projections, for LoRA<Attn>
   bool stream_base = false;             ///< these stay in the host's memory; for LoRA<Attn>
-  std::int64_t every = 4;               ///< language-model layers to a gated block
+  std::int64_t every = 4;               ///< language-model layers to a gated block; a folder says its own
   LoRAConfig lora = {};
 };
 
@@ -33,7 +33,8 @@ std::vector<std::string> planned_models();
 /// The adapter policies that are compiled.
 std::vector<std::string> planned_adapters();
 
-/// An Error for a name that is not in the lists.
+/// Of a model folder (docs/models.md) its configs alone are read. Errors: a name that is not in the lists and
+/// no folder, a config that is wrong.
 Plannable plannable(const PlannedModel& asked);
 
 }  // namespace morphvlm::experiments

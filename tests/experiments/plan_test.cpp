@@ -2,7 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
+#include "experiments/model_registry.hpp"
 #include "experiments/plan_text.hpp"
+#include "tests/io/files.hpp"
+#include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm::experiments {
@@ -34,7 +39,8 @@ TEST(Plannable, HasThePublishedCounts) {
 
 TEST(Plannable, NamesWhatThereIs) {
   EXPECT_THAT(testing::message_of([] { plannable({.model = "gpt"}); }),
-              ::testing::AllOf(HasSubstr("--model"), HasSubstr("open_llama_3b"), HasSubstr("found gpt")));
+              ::testing::AllOf(HasSubstr("--model: expected a model folder"), HasSubstr("open_llama_3b"),
+                               HasSubstr("found gpt")));
   EXPECT_THAT(
       testing::message_of([] { plannable({.adapter = "LoRA"}); }),
       ::testing::AllOf(HasSubstr("--adapter"), HasSubstr("LoRA<Attn, CrossMlp>"), HasSubstr("found LoRA")));
@@ -79,6 +85,25 @@ TEST(Plannable, EveryModelCanBePlannedWithEveryAdapter) {
       EXPECT_THAT(planned.type, HasSubstr(adapter));
     }
   }
+}
+
+TEST(Plannable, AModelFolderIsPlannedByItsConfigs) {
+  const testing::ScratchFolder scratch;
+  const auto folder = scratch / "model";
+  std::filesystem::copy(testing::golden_path("model_dir"), folder, std::filesystem::copy_options::recursive);
+  std::int64_t parameters = 0;
+  with_model(folder, {}, c10::kCPU,
+             [&](auto& model, const WeightSources&) { parameters = parameter_count(model); });
+  // Its weights are not needed.
+  std::filesystem::remove_all(folder / "flamingo");
+  std::filesystem::remove(folder / "language/model.safetensors");
+  const auto model = plannable({.model = folder.string(), .lora = {.rank = 4}});
+  EXPECT_EQ(model.type, "VLM<ClipViT, Perceiver, OpenLLaMA, LoRA<Attn>>");
+  const Plan p = model.plan({}, {.seq = 20});
+  EXPECT_GT(p.trainable, 0);
+  EXPECT_EQ(p.parameters - p.trainable, parameters);
+  testing::put(folder / "config.json", "{}");
+  EXPECT_THAT(testing::message_of([&] { plannable({.model = folder.string()}); }), HasSubstr("config.json"));
 }
 
 TEST(PlanText, SaysWhatFits) {
