@@ -224,7 +224,7 @@ TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
                {"CONTEXTS", {std::string(40, 'x') + " it was tried."}},
                {"LABELS", {"METHODS"}},
                {"MESHES", Json::array()},
-               {"LONG_ANSWER", i == 0 ? "it does." : std::string(200, 'y')},
+               {"LONG_ANSWER", i == 0 ? "it does." : std::string(600, 'y')},
                {"final_decision", "maybe"}};
     if (i % 2 == 1) truth[id] = "maybe";
   }
@@ -239,12 +239,12 @@ TEST_F(TrainRows, TestQuestionsOfPubMedQaAreLeftOut) {
     EXPECT_EQ(learned(row), 6);
   }
   // A long answer gets half of the room, and the contexts what it leaves.
-  const auto longer = rows({.task = "pubmedqa-long", .data = scratch.path, .max_tokens = 250});
+  const auto longer = rows({.task = "pubmedqa-long", .data = scratch.path, .max_tokens = 700});
   ASSERT_EQ(longer.size(), 2u);
   EXPECT_EQ(learned(longer[0]), 9);
-  EXPECT_EQ(longer[0].text.ids.size(), found[0].text.ids.size() + 3);
-  EXPECT_GE(learned(longer[1]), 125);
-  EXPECT_EQ(longer[1].text.ids.size(), 250u);
+  EXPECT_LT(longer[0].text.ids.size(), 700u);
+  EXPECT_GE(learned(longer[1]), 350);
+  EXPECT_EQ(longer[1].text.ids.size(), 700u);
 }
 
 }  // namespace
