@@ -18,6 +18,7 @@ class BatchLog {
   /// `model` is the one that will be trained.
   template <class Model>
   BatchLog(const Model& model, std::filesystem::path path) : path_(std::move(path)) {
+    if (path_.empty()) return;
     bool plain = true;
     visit(model, [&](const std::string&, const Tensor& t) { plain &= t.is_floating_point(); });
     if (plain) cost_ = TrainingCost::of_model(model);

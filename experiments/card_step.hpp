@@ -46,6 +46,14 @@ Tensor random_words(const Config& config, std::int64_t rows, std::int64_t tokens
                      generator, at::TensorOptions(at::kLong).device(device));
 }
 
+/// The median of all but the first, which warms up; that one where it is alone.
+inline double warm_seconds(std::vector<double> seconds) {
+  if (seconds.size() > 1) seconds.erase(seconds.begin());
+  const auto middle = seconds.begin() + std::ssize(seconds) / 2;
+  std::ranges::nth_element(seconds, middle);
+  return *middle;
+}
+
 namespace detail {
 
 /// Random rows, pictures before their text.
@@ -102,9 +110,7 @@ void train_steps(const typename Model::Config& config, const PlanSetup& setup, c
     out.bytes.push_back(static_cast<double>(memory.use().live));
     out.host.push_back(static_cast<double>(resident_bytes()));
   }
-  if (steps > 1) seconds.erase(seconds.begin());
-  std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
-  out.seconds = seconds[seconds.size() / 2];
+  out.seconds = warm_seconds(std::move(seconds));
 }
 
 }  // namespace detail

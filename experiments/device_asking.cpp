@@ -74,9 +74,7 @@ void ask(const OpenFlamingo& model, const DeviceScale& d, MemoryMeter& memory, A
   }
   asked.peak = memory.use().peak;
   asked.apart = tokens_apart(answered, answer(model, first));
-  if (d.steps > 1) seconds.erase(seconds.begin());
-  std::ranges::sort(seconds);
-  asked.seconds = seconds[seconds.size() / 2] / static_cast<double>(kQuestions);
+  asked.seconds = warm_seconds(std::move(seconds)) / static_cast<double>(kQuestions);
 }
 
 }  // namespace

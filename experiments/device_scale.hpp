@@ -40,16 +40,8 @@ inline PlanWork abstract_rows(const DeviceScale& d) {
 template <class Model>
 typename Model::Config device_config(const DeviceScale& d, const typename Model::Language::Config& language,
                                      std::int64_t every) {
-  typename Model::Config config = presets::flamingo<Model>(language, every);
-  if (d.sizes == Sizes::small) {
-    const SmallWorldConfig world = small_world_mini();
-    config.vision = small_vision(world, typename Model::Vision::Config{});
-    config.perceiver = world.perceiver;
-    config.language = small_config(world, typename Model::Language::Config{});
-    config.cross_attention = world.cross_attention;
-    config.eoc_token_id = WordVocabulary::kEndChunk;
-    config.media_token_id = WordVocabulary::kImage;
-  }
+  auto config = d.sizes == Sizes::small ? small_model_config<Model>(small_world_mini())
+                                        : presets::flamingo<Model>(language, every);
   if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) config.adapter = d.adapter;
   return config;
 }

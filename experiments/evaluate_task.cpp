@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -98,9 +99,11 @@ Json score_vqav2(const std::vector<VqaExample>& asked, const std::vector<std::st
           {"by_answer_type", kinds}};
 }
 
-void score_as_vqav2(Task& task, std::vector<VqaExample> asked) {
-  task.score = [asked](const auto& answers) { return score_vqav2(asked, answers); };
-  task.each = [about = std::move(asked)](const auto& answers) { return each_vqav2(about, answers); };
+// Both keep the questions, of which VQAv2 has hundreds of thousands.
+void score_as_vqav2(Task& task, std::vector<VqaExample> questions) {
+  const auto asked = std::make_shared<const std::vector<VqaExample>>(std::move(questions));
+  task.score = [asked](const auto& answers) { return score_vqav2(*asked, answers); };
+  task.each = [asked](const auto& answers) { return each_vqav2(*asked, answers); };
 }
 
 Task vqav2_task(const TaskConfig& c) {

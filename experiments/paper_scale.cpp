@@ -66,11 +66,14 @@ void add_batches(FinetuneRun& run, const fs::path& log, std::int64_t accumulate)
   }
 }
 
-FinetuneRun read_run(const fs::path& folder, std::int64_t parameters, std::int64_t accumulate) {
+FinetuneRun read_run(const fs::path& folder, std::int64_t parameters) {
   FinetuneRun run{.parameters = parameters};
   const auto log = folder / "log.jsonl";
   for (const auto& line : lines_of(log)) run.history.push_back(from_json<TrainStep>(line, log.string()));
-  if (fs::exists(folder / "batches.jsonl")) add_batches(run, folder / "batches.jsonl", accumulate);
+  if (!fs::exists(folder / "batches.jsonl")) return run;
+  const auto used = folder / "train.json";
+  const Json train = json_get<Json>(read_json(used), "train", used.string());
+  add_batches(run, folder / "batches.jsonl", json_get<std::int64_t>(train, "accumulate", used.string()));
   return run;
 }
 
@@ -128,8 +131,6 @@ PaperAnswers ask(const PaperScale& s, const std::string& name, const PaperQuesti
 PaperRun train(const PaperScale& s, const std::string& name, const fs::path& model,
                std::vector<std::string> flags) {
   add(flags, {"--model", model.string(), "--device", s.device});
-  const auto accumulate = std::ranges::find(flags, "--train.accumulate");
-  const std::int64_t batches = accumulate == flags.end() ? 1 : std::stoll(*(accumulate + 1));
   const auto folder = s.out / name, run = folder / "run", begun = folder / "begun.json";
   const Json key = key_of(model, flags);
   // A run that was interrupted goes on, unless it was another one.
@@ -146,7 +147,7 @@ PaperRun train(const PaperScale& s, const std::string& name, const fs::path& mod
       false);
   const auto parameters =
       json_get<std::int64_t>(kept.results, "trained_parameters", (folder / "stage").string());
-  return {.adapter = run / "adapter", .blocks = run / "flamingo", .run = read_run(run, parameters, batches)};
+  return {.adapter = run / "adapter", .blocks = run / "flamingo", .run = read_run(run, parameters)};
 }
 
 bool has_own_blocks(const PaperScale& s, const std::string& model) {

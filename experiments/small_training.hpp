@@ -33,14 +33,7 @@ struct SmallWorld {
 /// A model of the world's sizes with random weights.
 template <class Model>
 Model random_small_model(const SmallWorldConfig& c, std::uint64_t seed) {
-  typename Model::Config config{.vision = small_vision(c, typename Model::Vision::Config{}),
-                                .perceiver = c.perceiver,
-                                .language = small_config(c, typename Model::Language::Config{}),
-                                .cross_attention = c.cross_attention};
-  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) config.adapter = c.adapter;
-  config.media_token_id = WordVocabulary::kImage;
-  config.eoc_token_id = WordVocabulary::kEndChunk;
-  return Model::init(config, {at::kFloat, make_generator(split_mix(seed))});
+  return Model::init(small_model_config<Model>(c), {at::kFloat, make_generator(split_mix(seed))});
 }
 
 /// Padded rows whose labels are the ids themselves.

@@ -75,4 +75,17 @@ inline MptConfig small_config(const SmallWorldConfig& c, MptConfig) {
 inline ClipVitConfig small_vision(const SmallWorldConfig& c, ClipVitConfig) { return c.vision.model; }
 inline EfficientNetConfig small_vision(const SmallWorldConfig&, EfficientNetConfig e) { return e; }
 
+/// A whole model of the world's sizes.
+template <class Model>
+typename Model::Config small_model_config(const SmallWorldConfig& c) {
+  typename Model::Config config{.vision = small_vision(c, typename Model::Vision::Config{}),
+                                .perceiver = c.perceiver,
+                                .language = small_config(c, typename Model::Language::Config{}),
+                                .cross_attention = c.cross_attention};
+  if constexpr (!std::is_same_v<typename Model::Policy, NoAdapter>) config.adapter = c.adapter;
+  config.media_token_id = WordVocabulary::kImage;
+  config.eoc_token_id = WordVocabulary::kEndChunk;
+  return config;
+}
+
 }  // namespace morphvlm::experiments

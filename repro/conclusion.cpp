@@ -150,9 +150,9 @@ RowResult vision_row(const experiments::VisionSwap& e, const VisionSwapResult& r
                      ": the swap is one type, and a tower trained on such pictures is compared with one "
                      "trained on photographs.";
   out.page =
-      row_page(out, "Another vision model? Row C.2.swap at mini scale",
-               "VLM<ClipViT, Perceiver, OpenLLaMA> beside VLM<EfficientNetLite0, Perceiver, OpenLLaMA>.",
-               {out.table, Figures{{swap_figure(r)}}});
+      scale_page(out, "Another vision model?",
+                 "VLM<ClipViT, Perceiver, OpenLLaMA> beside VLM<EfficientNetLite0, Perceiver, OpenLLaMA>.",
+                 {out.table, Figures{{swap_figure(r)}}});
   return out;
 }
 
@@ -179,8 +179,8 @@ RowResult bias_row(const experiments::BiasVlStereoset& e, const BiasVlStereosetR
   out.row.evidence = "The paper gives no number. On the fixture the small model picks the stereotype for " +
                      percent(scores[0].vlbs) + " % of the pictures that show the opposite, and for " +
                      percent(scores[1].vlbs) + " % when it does not see them.";
-  out.page = row_page(out, "How biased? Row C.2.bias at mini scale",
-                      "VL-StereoSet's scores on a small fixture in its format.", {out.table});
+  out.page =
+      scale_page(out, "How biased?", "VL-StereoSet's scores on a small fixture in its format.", {out.table});
   return out;
 }
 

@@ -20,6 +20,17 @@ inline std::vector<double> losses_of(const experiments::FinetuneRun& run) {
   return out;
 }
 
+/// The mean loss of the last third, where the curves are flat. A run without steps is an Error that
+/// calls it `whose`.
+inline double late_loss(const experiments::FinetuneRun& run, const std::string& whose) {
+  const auto all = losses_of(run);
+  expect(!all.empty(), whose, " has no steps");
+  const auto begin = all.size() - std::max<std::size_t>(1, all.size() / 3);
+  double sum = 0;
+  for (std::size_t i = begin; i < all.size(); ++i) sum += all[i];
+  return sum / static_cast<double>(all.size() - begin);
+}
+
 /// 0, step, 2 step, ...
 inline std::vector<double> evenly(std::size_t n, double step = 1) {
   std::vector<double> out;

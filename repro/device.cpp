@@ -41,9 +41,9 @@ std::string where(const DeviceScale& d) {
                     : "A small world's sizes, on " + d.device + ": only that it runs";
 }
 
-void finish(RowResult& row, std::string title, std::string lead, std::vector<Block> shown) {
-  row.page = row_page(row, std::move(title) + " Row " + row.row.id + " at device scale", std::move(lead),
-                      std::move(shown));
+void add_step(RowResult& row, const DeviceScale& d, const CardStep& s) {
+  for (auto& check : card_checks(d, s)) row.row.checks.push_back(std::move(check));
+  add_card_metrics(row, s);
 }
 
 }  // namespace
@@ -90,8 +90,7 @@ bool all_fit(RowResult& row, std::span<const CardStep> steps) {
     if (!s.fits) too_large += (too_large.empty() ? "" : ", ") + s.setting;
   if (too_large.empty()) return true;
   row.row.evidence = "Out of memory: " + too_large + ".";
-  row.page = row_page(row, "Out of memory. Row " + row.row.id + " at device scale",
-                      row.report.notes.front() + ".", {row.table});
+  row.page = scale_page(row, "Out of memory.", row.report.notes.front() + ".", {row.table});
   return false;
 }
 
@@ -133,7 +132,7 @@ RowResult device_baseline_row(const DeviceScale& d, const DeviceAskingResult& r)
       "Random weights answer nothing; what the protocol costs is measured: " + fixed(1e3 * first.seconds, 1) +
       " ms a question without demonstrations and " + fixed(1e3 * last.seconds, 1) + " ms with " +
       std::to_string(last.shots) + ".";
-  finish(out, "What does OpenFlamingo's protocol cost?", where(d) + ".", {out.table});
+  out.page = scale_page(out, "What does OpenFlamingo's protocol cost?", where(d) + ".", {out.table});
   return out;
 }
 
@@ -142,15 +141,12 @@ RowResult device_aokvqa_row(const DeviceScale& d, const std::vector<CardStep>& s
   RowResult out =
       begin_device_row("T1.aokvqa", d, card_table("T1.aokvqa: OpenLLaMA-3B, LoRA at all attention", steps));
   out.row.checks.push_back(exactly_if_full(d, "trained parameters", steps.front().trained, kCountAttention));
-  for (const auto& s : steps) {
-    for (auto& check : card_checks(d, s)) out.row.checks.push_back(std::move(check));
-    add_card_metrics(out, s);
-  }
+  for (const auto& s : steps) add_step(out, d, s);
   if (!all_fit(out, std::span(steps).first(1))) return out;
   out.row.evidence = "Random weights gain nothing; a step over " + std::to_string(steps.front().rows) +
                      " questions takes " + fixed(steps.front().seconds, 3) + " s and " +
                      gib(steps.front().peak) + " GiB with frozen weights in 16 bits.";
-  finish(out, "What does fine-tuning cost?", where(d) + ".", {out.table});
+  out.page = scale_page(out, "What does fine-tuning cost?", where(d) + ".", {out.table});
   return out;
 }
 
@@ -158,10 +154,7 @@ RowResult device_biogpt_row(const DeviceScale& d, const BioGptSteps& r) {
   const std::vector<CardStep> steps{r.pictures, r.abstracts};
   RowResult out =
       begin_device_row("F4.time", d, card_table("F4: BioGPT-Large, LoRA at all attention", steps));
-  for (const auto& s : steps) {
-    for (auto& check : card_checks(d, s)) out.row.checks.push_back(std::move(check));
-    add_card_metrics(out, s);
-  }
+  for (const auto& s : steps) add_step(out, d, s);
   if (!all_fit(out, steps)) return out;
   const double ratio = (r.pictures.seconds + r.abstracts.seconds) / r.pictures.seconds;
   out.report.metrics.push_back({.name = "step_ratio.combined_over_pictures", .value = ratio});
@@ -171,7 +164,7 @@ RowResult device_biogpt_row(const DeviceScale& d, const BioGptSteps& r) {
       fixed(kCombinedRate, 2) + " steps a minute, " + fixed(kPicturesRate / kCombinedRate, 2) +
       " times apart: a step of one is not a step of the other, and against time the combined data starts "
       "behind by that factor.";
-  finish(out, "What does a step of each kind of data cost?", where(d) + ".", {out.table});
+  out.page = scale_page(out, "What does a step of each kind of data cost?", where(d) + ".", {out.table});
   return out;
 }
 
@@ -185,8 +178,7 @@ RowResult device_memory_row(const experiments::Pubmedqa12Gb& e, const DeviceScal
     const bool should = s.planned <= t.limit;
     out.row.checks.push_back(exactly("fits the limit as planned: " + s.setting, s.fits ? 1 : 0, should));
     if (!s.fits) continue;
-    for (auto& check : card_checks(d, s)) out.row.checks.push_back(std::move(check));
-    add_card_metrics(out, s);
+    add_step(out, d, s);
     const auto cost = [](const CardStep& one) { return one.seconds / static_cast<double>(one.rows); };
     if (fastest == nullptr || cost(s) < cost(*fastest)) fastest = &s;
   }
@@ -199,8 +191,8 @@ RowResult device_memory_row(const experiments::Pubmedqa12Gb& e, const DeviceScal
       (fastest == nullptr ? "; nothing else fits either."
                           : "; what fits and costs least a row is " + fastest->setting + ": " +
                                 gib(fastest->peak) + " GiB, " + fixed(fastest->seconds, 3) + " s a step.");
-  finish(out, "Does OpenLLaMA-3B train in 12 GB?", where(d) + ", under the limit of the paper's card.",
-         {out.table});
+  out.page = scale_page(out, "Does OpenLLaMA-3B train in 12 GB?",
+                        where(d) + ", under the limit of the paper's card.", {out.table});
   return out;
 }
 
@@ -208,16 +200,13 @@ RowResult device_swap_row(const DeviceScale& d, const std::vector<CardStep>& ste
   expect(steps.size() == 2, "C.2.swap: expected two towers, found ", steps.size());
   RowResult out = begin_device_row(
       "C.2.swap", d, card_table("C.2: OpenLLaMA-3B, LoRA at all attention, behind each tower", steps));
-  for (const auto& s : steps) {
-    for (auto& check : card_checks(d, s)) out.row.checks.push_back(std::move(check));
-    add_card_metrics(out, s);
-  }
+  for (const auto& s : steps) add_step(out, d, s);
   if (!all_fit(out, steps)) return out;
   out.row.evidence = "The paper claims no number. A step behind " + steps[0].setting + " takes " +
                      fixed(steps[0].seconds, 3) + " s and " + gib(steps[0].peak) + " GiB, behind " +
                      steps[1].setting + " " + fixed(steps[1].seconds, 3) + " s and " + gib(steps[1].peak) +
                      " GiB.";
-  finish(out, "What does another vision model cost?", where(d) + ".", {out.table});
+  out.page = scale_page(out, "What does another vision model cost?", where(d) + ".", {out.table});
   return out;
 }
 

@@ -8,6 +8,7 @@
 
 #include "repro/curves.hpp"
 #include "repro/device.hpp"
+#include "repro/figure3.hpp"
 #include "repro/paper_counts.hpp"
 #include "repro/published.hpp"
 #include "repro/row_page.hpp"
@@ -83,15 +84,6 @@ Figure memory_figure(const std::vector<PlacementSteps>& runs) {
   return {to_svg(plot), "Relative to what the run without feed-forward adapters holds after its first step."};
 }
 
-Figure published_figure(const std::filesystem::path& published) {
-  const auto curves = read_published(published / "fig3_memory.csv");
-  LinePlot plot{.title = "Published: host memory", .x_label = "minutes", .y_label = "MB"};
-  for (const char* name : {"Default LoRA Blocks (raw)", "Attention only LoRA Blocks (raw)"})
-    plot.series.push_back(published_curve(curves, name));
-  plot.series.back().dashed = true;
-  return {to_svg(plot), "As published."};
-}
-
 Table memory_table(const std::vector<PlacementSteps>& runs) {
   Table table{.title = "F3.memory: MB after a step, and the most during one",
               .columns = {"placement", "after the first", "after the last", "most, first", "most, last",
@@ -136,9 +128,8 @@ RowResult device_placement_loss_row(const DeviceScale& d, const std::vector<Plac
       "feed-forward adapters are the same " +
       std::string(apart == 0 ? "to the last bit" : "but for rounding") +
       ", behind half open ones they part after the first step.";
-  out.page = row_page(out, "Does LoRA need the feed-forward blocks? Row F3.loss at device scale",
-                      out.report.notes.front() + ".",
-                      {out.table, card_table("Gates shut", steps_with(runs, false))});
+  out.page = scale_page(out, "Does LoRA need the feed-forward blocks?", out.report.notes.front() + ".",
+                        {out.table, card_table("Gates shut", steps_with(runs, false))});
   return out;
 }
 
@@ -170,9 +161,11 @@ RowResult device_placement_memory_row(const DeviceScale& d, const std::vector<Pl
                      " MB less after the first step and " + megabytes(last) +
                      " MB less after the last: their weights, gradients and moments, from beginning to end. "
                      "The published plot is of the host's memory, where nothing of them lives.";
-  out.page =
-      row_page(out, "What do adapters take? Row F3.memory at device scale", out.report.notes.front() + ".",
-               {out.table, Figures{{memory_figure(runs), published_figure(published)}}});
+  out.page = scale_page(
+      out, "What do adapters take?", out.report.notes.front() + ".",
+      {out.table, Figures{{memory_figure(runs),
+                           published_placements(read_published(published / "fig3_memory.csv"),
+                                                "Published: host memory", "minutes", "MB", " (raw)")}}});
   return out;
 }
 

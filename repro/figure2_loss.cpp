@@ -243,8 +243,8 @@ RowResult schedule_loss_row(const LrSchedules& e, const LrSchedulesResult& r,
   for (const auto& run : r.runs)
     out.add_seed(run.seed, "final_loss." + to_string(run.setting),
                  convergence(losses_of(run.run)).final_loss);
-  out.page = row_page(
-      out, "Which schedule converges fastest? Row F2.loss at " + scale + " scale",
+  out.page = scale_page(
+      out, "Which schedule converges fastest?",
       "Four schedules with four warm-ups each fine-tune the same " +
           std::string(is_mini(scale) ? "small model" : "model") + " on the same batches.",
       {statements_table("The paper's statements, one comparison a line", all, 4), out.table, figures});

@@ -32,14 +32,8 @@ std::vector<const PlacementRun*> runs_of(const LoraPlacementResult& r, std::stri
   return out;
 }
 
-// The mean of the last third, where the curves are flat.
 double late_loss(const PlacementRun& run) {
-  const auto all = losses_of(run.run);
-  expect(!all.empty(), "F3: a run of placement \"", run.placement, "\" has no steps");
-  const auto begin = all.size() - std::max<std::size_t>(1, all.size() / 3);
-  double sum = 0;
-  for (std::size_t i = begin; i < all.size(); ++i) sum += all[i];
-  return sum / static_cast<double>(all.size() - begin);
+  return repro::late_loss(run.run, "F3: a run of placement \"" + run.placement + '"');
 }
 
 std::vector<double> late_losses(const LoraPlacementResult& r, std::string_view placement, bool live) {
@@ -101,15 +95,6 @@ PublishedGap published_gap(const std::map<std::string, Series>& curves) {
   gap.mean = sum / static_cast<double>(gap.steps);
   gap.rms = std::sqrt(squares / static_cast<double>(gap.steps));
   return gap;
-}
-
-Figure published_figure(const std::map<std::string, Series>& curves, const std::string& title,
-                        const std::string& x, const std::string& y, const std::string& suffix = {}) {
-  LinePlot plot{.title = title, .x_label = x, .y_label = y};
-  for (const char* name : {kPaperAll, kPaperAttention})
-    plot.series.push_back(published_curve(curves, name + suffix));
-  plot.series.back().dashed = true;
-  return {to_svg(plot), "As published."};
 }
 
 Table placement_table(const LoraPlacementResult& r) {
@@ -196,6 +181,15 @@ double median_between(const Series& curve, double low, double high) {
 
 }  // namespace
 
+Figure published_placements(const std::map<std::string, Series>& curves, const std::string& title,
+                            const std::string& x, const std::string& y, const std::string& suffix) {
+  LinePlot plot{.title = title, .x_label = x, .y_label = y};
+  for (const char* name : {kPaperAll, kPaperAttention})
+    plot.series.push_back(published_curve(curves, name + suffix));
+  plot.series.back().dashed = true;
+  return {to_svg(plot), "As published."};
+}
+
 RowResult placement_loss_row(const LoraPlacement& e, const LoraPlacementResult& r,
                              const std::filesystem::path& published) {
   const auto curves = read_published(published / "fig3_loss.csv");
@@ -206,7 +200,7 @@ RowResult placement_loss_row(const LoraPlacement& e, const LoraPlacementResult& 
   Report report = report_of(e, r, live);
   Table table = placement_table(r);
   const Figures figures{{loss_figure(r, true, "Gates live"), loss_figure(r, false, "Gates 0 and frozen"),
-                         published_figure(curves, "Published", "step", "loss")}};
+                         published_placements(curves, "Published", "step", "loss")}};
   RowResult out{.row = paper_row("F3.loss"), .report = std::move(report), .table = std::move(table)};
   add_checks(out.row, e, r);
   for (const auto& run : r.runs)
@@ -266,11 +260,12 @@ RowResult placement_memory_row(const std::filesystem::path& published) {
       "is "
       "the one with less memory (" +
       fixed(later(kPaperAll), 0) + " against " + fixed(later(kPaperAttention), 0) + " MB).";
-  out.page = {.title = "What do the published memory curves say? Row F3.memory",
-              .sections = {{"Result",
-                            {verdict_paragraph(out.row), out.table,
-                             Figures{{published_figure(curves, "Published", "minutes", "MB", " (raw)")}}}},
-                           {"Checks", {checks_table(out.row)}}}};
+  out.page = {
+      .title = "What do the published memory curves say? Row F3.memory",
+      .sections = {{"Result",
+                    {verdict_paragraph(out.row), out.table,
+                     Figures{{published_placements(curves, "Published", "minutes", "MB", " (raw)")}}}},
+                   {"Checks", {checks_table(out.row)}}}};
   return out;
 }
 

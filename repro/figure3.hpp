@@ -2,11 +2,17 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "experiments/lora_placement.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {
+
+/// Both published curves of one panel, as `read_published` found them; `suffix` ends their names.
+Figure published_placements(const std::map<std::string, Series>& curves, const std::string& title,
+                            const std::string& x, const std::string& y, const std::string& suffix = {});
 
 /// Row F3.loss: is the loss unaffected by leaving out the feed-forward adapters? `published` holds
 /// fig3_loss.csv. Also checked: the exact counts at the paper's size; that behind gates which are 0 and stay

@@ -51,10 +51,6 @@ void add_accuracy(RowResult& out, const std::string& name, const Accuracy& a) {
       {.name = name, .value = a.value, .n = a.n, .low = a.interval.low, .high = a.interval.high});
 }
 
-void end_row(RowResult& out, const std::string& title, const std::string& lead, std::vector<Block> shown) {
-  out.page = row_page(out, title + " Row " + out.row.id + " at paper scale", lead, std::move(shown));
-}
-
 Verdict verdict_on_number(const Accuracy& a, double paper) {
   if (a.n < kQuestionsToDecide) return Verdict::not_decidable;
   return a.interval.low <= paper && paper <= a.interval.high ? Verdict::reproduced : Verdict::not_reproduced;
@@ -62,12 +58,7 @@ Verdict verdict_on_number(const Accuracy& a, double paper) {
 
 std::vector<double> late_losses(const std::vector<PaperRun>& runs) {
   std::vector<double> out;
-  for (const auto& r : runs) {
-    const auto all = losses_of(r.run);
-    expect(!all.empty(), "F3.loss: a run has no steps");
-    const auto late = std::span(all).last(std::max<std::size_t>(1, all.size() / 3));
-    out.push_back(over_seeds(late).mean);
-  }
+  for (const auto& r : runs) out.push_back(late_loss(r.run, "F3.loss: a run"));
   return out;
 }
 
@@ -107,7 +98,8 @@ RowResult paper_baseline_row(const PaperScale& s, const std::vector<PaperAnswers
   out.row.evidence = "Without shots " + to_string(zero) + " % of " + with_commas(zero.n) +
                      " questions; the paper says " + percent(kPaperBaseline) + ", the authors' notebook " +
                      percent(kNotebook[0].accuracy) + ".";
-  end_row(out, "OpenFlamingo as it is.", "OpenFlamingo's evaluation protocol on VQAv2.", {out.table});
+  out.page =
+      scale_page(out, "OpenFlamingo as it is.", "OpenFlamingo's evaluation protocol on VQAv2.", {out.table});
   return out;
 }
 
@@ -146,8 +138,8 @@ RowResult paper_aokvqa_row(const PaperScale& s, const AokvqaOnPaper& r) {
                      std::to_string(r.after.size()) + " fine-tunings before minus after " +
                      difference_text(seeds, 4) + ". The paper gains " + percent(kPaperAfter - kPaperBefore) +
                      " points.";
-  end_row(out, "Does fine-tuning with LoRA help?", "OpenLLaMA-3B, LoRA at all attention, on A-OKVQA.",
-          {out.table});
+  out.page = scale_page(out, "Does fine-tuning with LoRA help?",
+                        "OpenLLaMA-3B, LoRA at all attention, on A-OKVQA.", {out.table});
   return out;
 }
 
@@ -184,8 +176,9 @@ RowResult paper_placement_row(const PaperScale& s, const PlacementOnPaper& r) {
   LinePlot plot{.title = "Loss by placement", .x_label = "optimizer step", .y_label = "loss"};
   plot.series = {band(r.all, kAll), band(r.attention, kAttention)};
   plot.series.back().dashed = true;
-  end_row(out, "Does LoRA need the feed-forward blocks?", "OpenLLaMA-3B on A-OKVQA.",
-          {out.table, Figures{{{to_svg(plot), "Means over seeds, bands from the lowest to the highest."}}}});
+  out.page = scale_page(
+      out, "Does LoRA need the feed-forward blocks?", "OpenLLaMA-3B on A-OKVQA.",
+      {out.table, Figures{{{to_svg(plot), "Means over seeds, bands from the lowest to the highest."}}}});
   return out;
 }
 
@@ -212,7 +205,7 @@ RowResult paper_bias_row(const PaperScale& s, const PaperAnswers& asked) {
   out.row.evidence = "The paper gives no number. OpenFlamingo picks the stereotype for " +
                      fixed(number(asked.scores, "vlbs"), 1) +
                      " % of the pictures that show the opposite (vlbs); a fair model does so never.";
-  end_row(out, "How biased?", "VL-StereoSet's scores.", {out.table});
+  out.page = scale_page(out, "How biased?", "VL-StereoSet's scores.", {out.table});
   return out;
 }
 

@@ -19,4 +19,11 @@ inline Page row_page(const RowResult& result, std::string title, std::string lea
                        {"How", {Verbatim{result.report.parameters.dump(2)}}}}};
 }
 
+/// The same, whose title is the question, and then the row and its scale.
+inline Page scale_page(const RowResult& result, const std::string& question, std::string lead,
+                       std::vector<Block> shown) {
+  return row_page(result, question + " Row " + result.row.id + " at " + result.report.scale + " scale",
+                  std::move(lead), std::move(shown));
+}
+
 }  // namespace morphvlm::repro

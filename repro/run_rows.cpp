@@ -66,7 +66,7 @@ RowResult without_numbers(const RowRunner& runner, const Settings& s, const std:
       .name = runner.id, .scale = scale, .machine = this_machine(), .commit = commit, .date = utc_now()};
   result.table = {
       .title = runner.id + ": not run", .columns = {"why"}, .rows = {{why}}, .align = {Align::left}};
-  result.page = row_page(result, "Not run. Row " + runner.id + " at " + scale + " scale", "", {});
+  result.page = scale_page(result, "Not run.", "", {});
   save_page(result.page, s.out / runner.id / "report.html");
   say(result, s.out / runner.id);
   return result;

@@ -115,9 +115,9 @@ RowResult baseline_row(const BaselineVqav2& e, const BaselineVqav2Result& r) {
       percent(notebook.low) + " to " + percent(notebook.high) + ": the paper's 45.5 lies " +
       (outside ? "outside" : "inside") + " of it" +
       (outside ? ", so that the two are not the same measurement with other samples." : ".");
-  out.page = row_page(out, "OpenFlamingo as it is. Row T1.baseline at mini scale",
-                      "OpenFlamingo's evaluation protocol with 0, 2, 4 and 8 demonstrations.",
-                      {out.table, Figures{{shots_figure(r)}}});
+  out.page = scale_page(out, "OpenFlamingo as it is.",
+                        "OpenFlamingo's evaluation protocol with 0, 2, 4 and 8 demonstrations.",
+                        {out.table, Figures{{shots_figure(r)}}});
   return out;
 }
 
