@@ -115,15 +115,19 @@ PlanWork cached(PlanWork work) {
 }
 
 template <AdapterPolicy P>
+void add_case(const std::string& name, const LlamaConfig& language, const PlanSetup& setup,
+              const PlanWork& work, Part part, const std::string& precision = "highest") {
+  benchmark::RegisterBenchmark(
+      name.c_str(), [=](benchmark::State& state) { run<P>(state, language, setup, work, part, precision); })
+      ->Unit(benchmark::kSecond)
+      ->UseRealTime()
+      ->Iterations(3);
+}
+
+template <AdapterPolicy P>
 void cases(const std::string& placement) {
-  const auto add = [&](const std::string& name, const LlamaConfig& language, const PlanSetup& setup,
-                       const PlanWork& work, Part part, const std::string& precision = "highest") {
-    benchmark::RegisterBenchmark(
-        (name + '/' + placement).c_str(),
-        [=](benchmark::State& state) { run<P>(state, language, setup, work, part, precision); })
-        ->Unit(benchmark::kSecond)
-        ->UseRealTime()
-        ->Iterations(3);
+  const auto add = [&](const std::string& name, const auto&... of) {
+    add_case<P>(name + '/' + placement, of...);
   };
   const PlanSetup fp32{.dtype = at::kFloat}, bf16{.dtype = at::kBFloat16};
   add("smollm2/fp32/step", presets::smollm2_135m, fp32, kSmall, Part::step);
@@ -136,6 +140,16 @@ void cases(const std::string& placement) {
   add("full/open_llama_3b/bf16/step", presets::open_llama_3b, bf16, kLarge, Part::step);
   add("full/open_llama_3b/bf16/step_cached_latents", presets::open_llama_3b, bf16, cached(kLarge),
       Part::step);
+}
+
+// A frozen base in few bits is written out as it is needed, forward and backward.
+template <AdapterPolicy P>
+void few_bits_cases(const std::string& placement) {
+  const PlanSetup bf16{.dtype = at::kBFloat16};
+  add_case<P>("smollm2/bf16/step_cached_latents/" + placement, presets::smollm2_135m, bf16, cached(kSmall),
+              Part::step);
+  add_case<P>("full/open_llama_3b/bf16/step_cached_latents/" + placement, presets::open_llama_3b, bf16,
+              cached(kLarge), Part::step);
 }
 
 template <AdapterPolicy P>
@@ -180,6 +194,8 @@ void cuda_cases(const std::string& placement) {
   }
   cases<LoRA<Attn>>("LoRA<Attn>");
   cases<LoRA<Attn, FeedForward>>("LoRA<Attn, FeedForward>");
+  few_bits_cases<Quantized<NF4, LoRA<Attn>>>("Quantized<NF4, LoRA<Attn>>");
+  few_bits_cases<Quantized<Int8, LoRA<Attn>>>("Quantized<Int8, LoRA<Attn>>");
   return true;
 }();
 

@@ -36,10 +36,10 @@ double read_speed(c10::Device device) {
   return best;
 }
 
-// Bytes of weights that one token reads: the language model but one row of the embedding, and the gated
-// blocks but what makes keys and values of the latents, once.
+// Bytes of weights that one token of each row reads: the language model but one row of the embedding, and the
+// gated blocks but what makes keys and values of the latents, once.
 template <class Model>
-std::int64_t bytes_of_token(const Model& model) {
+std::int64_t bytes_of_step(const Model& model) {
   std::int64_t bytes = 0;
   const auto add = [&](const std::string& name, const Tensor& t) {
     if (!matches(name, "*embed_tokens.weight") && !matches(name, "*.to_kv.*"))
@@ -52,18 +52,23 @@ std::int64_t bytes_of_token(const Model& model) {
                                                      : bytes + static_cast<std::int64_t>(head.nbytes());
 }
 
+// How many texts are written at once, and with how many beams.
+struct Texts {
+  std::int64_t beams = 1, rows = 1;
+};
+
 template <AdapterPolicy P>
-void run(benchmark::State& state, const LlamaConfig& language, at::ScalarType dtype, std::int64_t beams,
+void run(benchmark::State& state, const LlamaConfig& language, at::ScalarType dtype, const Texts& texts,
          c10::DeviceType device, std::int64_t written) {
   using Model = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
   at::NoGradGuard no_grad;
-  const PlanWork work{.seq = kPrompt, .supervised = 1};
+  const PlanWork work{.batch = texts.rows, .seq = kPrompt, .supervised = 1};
   auto config = presets::flamingo<Model>(language);
   auto training =
       Training<Model>::make(config, {.dtype = dtype, .device = device, .parts = {.adapters = false}}, work);
   const Tensor latents = training.see();
   const auto seconds = [&](std::int64_t tokens) {
-    return seconds_of_decoding(training.model, training.text, latents, tokens, beams);
+    return seconds_of_decoding(training.model, training.text, latents, tokens, texts.beams);
   };
   seconds(kFew);
   double spent = 0;
@@ -72,10 +77,11 @@ void run(benchmark::State& state, const LlamaConfig& language, at::ScalarType dt
     const double few = seconds(kFew), all = seconds(kFew + written);
     state.SetIterationTime(all - few);
     spent += all - few;
-    tokens += written;
+    tokens += written * texts.rows;
   }
   const double rate = static_cast<double>(tokens) / spent;
-  const auto bytes = static_cast<double>(bytes_of_token(training.model));
+  // Of weights, which all rows share.
+  const auto bytes = static_cast<double>(bytes_of_step(training.model)) / static_cast<double>(texts.rows);
   const double machine = read_speed(c10::Device(device));
   state.counters["tokens/s"] = rate;
   state.counters["GB/token"] = bytes / 1e9;
@@ -85,11 +91,11 @@ void run(benchmark::State& state, const LlamaConfig& language, at::ScalarType dt
 }
 
 template <AdapterPolicy P = NoAdapter>
-void add(const std::string& name, const LlamaConfig& language, at::ScalarType dtype, std::int64_t beams = 1,
+void add(const std::string& name, const LlamaConfig& language, at::ScalarType dtype, const Texts& texts = {},
          c10::DeviceType device = c10::kCPU) {
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) {
-                                 run<P>(state, language, dtype, beams, device,
+                                 run<P>(state, language, dtype, texts, device,
                                         device == c10::kCUDA ? kNewOnCuda : kNew);
                                })
       ->Unit(benchmark::kSecond)
@@ -102,16 +108,22 @@ void add(const std::string& name, const LlamaConfig& language, at::ScalarType dt
   add_machine_context();
   add("smollm2/fp32", presets::smollm2_135m, at::kFloat);
   add("smollm2/bf16", presets::smollm2_135m, at::kBFloat16);
-  add("smollm2/bf16/beams3", presets::smollm2_135m, at::kBFloat16, 3);
+  add("smollm2/bf16/beams3", presets::smollm2_135m, at::kBFloat16, {.beams = 3});
+  add("smollm2/bf16/rows8", presets::smollm2_135m, at::kBFloat16, {.rows = 8});
+  add<Quantized<Int8>>("smollm2/int8", presets::smollm2_135m, at::kBFloat16);
   add<Quantized<NF4>>("smollm2/nf4", presets::smollm2_135m, at::kBFloat16);
+  add<Quantized<NF4>>("smollm2/nf4/rows8", presets::smollm2_135m, at::kBFloat16, {.rows = 8});
   add("full/open_llama_3b/bf16", presets::open_llama_3b, at::kBFloat16);
-  add("full/open_llama_3b/bf16/beams3", presets::open_llama_3b, at::kBFloat16, 3);
+  add("full/open_llama_3b/bf16/beams3", presets::open_llama_3b, at::kBFloat16, {.beams = 3});
+  add("full/open_llama_3b/bf16/rows8", presets::open_llama_3b, at::kBFloat16, {.rows = 8});
+  add<Quantized<Int8>>("full/open_llama_3b/int8", presets::open_llama_3b, at::kBFloat16);
   add<Quantized<NF4>>("full/open_llama_3b/nf4", presets::open_llama_3b, at::kBFloat16);
+  add<Quantized<NF4>>("full/open_llama_3b/nf4/rows8", presets::open_llama_3b, at::kBFloat16, {.rows = 8});
   if (has_cuda()) {
-    add("cuda/open_llama_3b/bf16", presets::open_llama_3b, at::kBFloat16, 1, c10::kCUDA);
-    add("cuda/open_llama_3b/bf16/beams3", presets::open_llama_3b, at::kBFloat16, 3, c10::kCUDA);
-    add<Quantized<NF4>>("cuda/open_llama_3b/nf4", presets::open_llama_3b, at::kBFloat16, 1, c10::kCUDA);
-    add("cuda/smollm2/bf16", presets::smollm2_135m, at::kBFloat16, 1, c10::kCUDA);
+    add("cuda/open_llama_3b/bf16", presets::open_llama_3b, at::kBFloat16, {}, c10::kCUDA);
+    add("cuda/open_llama_3b/bf16/beams3", presets::open_llama_3b, at::kBFloat16, {.beams = 3}, c10::kCUDA);
+    add<Quantized<NF4>>("cuda/open_llama_3b/nf4", presets::open_llama_3b, at::kBFloat16, {}, c10::kCUDA);
+    add("cuda/smollm2/bf16", presets::smollm2_135m, at::kBFloat16, {}, c10::kCUDA);
   }
   return true;
 }();

@@ -11,4 +11,5 @@
 #include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/adapt/site.hpp"
 #include "morphvlm/adapt/streamed.hpp"
+#include "morphvlm/adapt/unpack_kernels.hpp"
 #include "morphvlm/adapt/weight_stream.hpp"

@@ -1,6 +1,8 @@
 // 4-bit weights against bitsandbytes', 8-bit ones against their definition.
 #include "morphvlm/adapt/quantized.hpp"
 
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +30,25 @@ struct Nf4 : ::testing::Test {
                      .out = 142,
                      .in = 150};
 };
+
+template <class T>
+void check_nf4_kernel() {
+  constexpr std::int64_t kBlocks = 37;
+  const Tensor codes = at::randint(0, 256, {kBlocks * detail::kNf4Block / 2}, make_generator(1), at::kByte),
+               scales = at::rand({kBlocks}, make_generator(2), at::kFloat);
+  const auto unpacked = [&](detail::Nf4Unpack<T> kernel) {
+    Tensor values = at::empty({kBlocks * detail::kNf4Block}, c10::CppTypeToScalarType<T>::value);
+    kernel(codes.const_data_ptr<std::uint8_t>(), scales.const_data_ptr<float>(), kBlocks,
+           values.mutable_data_ptr<T>());
+    return values;
+  };
+  EXPECT_TRUE(unpacked(detail::nf4_unpack<T>()).equal(unpacked(&detail::nf4_unpack_portable<T>)));
+}
+
+TEST(Nf4Unpack, KernelsAgreeToTheLastBit) {
+  check_nf4_kernel<float>();
+  check_nf4_kernel<c10::BFloat16>();
+}
 
 TEST_F(Nf4, LevelsAreTheReferences) {
   EXPECT_TRUE(detail::nf4_levels().equal(golden["levels"]));
@@ -76,6 +97,10 @@ TEST(Int8Packed, RoundsToTheNearestOf255) {
   EXPECT_EQ(p.codes.scalar_type(), at::kChar);
   const Tensor step = std::get<0>(w.abs().max(1)).div(127).unsqueeze(1);
   EXPECT_TRUE(Int8::unpack(p, at::kFloat).sub(w).abs().le(step.mul(0.5001)).all().item<bool>());
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor scale = p.absmax.div(127).to(dtype).unsqueeze(1);
+    EXPECT_TRUE(Int8::unpack(p, dtype).equal(p.codes.to(dtype).mul(scale)));
+  }
   EXPECT_TRUE(Int8::unpack(Int8::pack(at::zeros({2, 4})), at::kFloat).equal(at::zeros({2, 4})));
 }
 

@@ -1,9 +1,12 @@
 // Products of few rows against the library's, on every path that this processor runs.
 #include "morphvlm/nn/few_rows_product.hpp"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "morphvlm/core/rng.hpp"
@@ -40,8 +43,9 @@ std::vector<detail::FewRowsKernel<T>> kernels() {
 template <class T>
 Tensor product_by(const Tensor& x, const Tensor& weight,
                   detail::FewRowsKernel<T> kernel = detail::few_rows_kernel<T>()) {
-  auto rows = detail::rows_of<T>(weight);
-  rows.kernel = kernel;
+  const detail::NumberRows<T> rows{.weight = {.values = weight.const_data_ptr<T>(), .in = weight.size(1)},
+                                   .out = weight.size(0),
+                                   .kernel = kernel};
   return detail::few_rows_products_of<float>(x, std::vector{rows}, {Tensor{}}, {}).front();
 }
 
@@ -64,13 +68,87 @@ TYPED_TEST(FewRowsProduct, EveryKernelAgreesWithTheLibrary) {
   }
 }
 
+// The ways of this processor to multiply BFloat16, one function each that chooses it.
+std::vector<decltype(detail::Bf16Rows::way)> bf16_ways(std::int64_t in) {
+  using detail::Bf16Way;
+  constexpr auto kOf = []<Bf16Way Way>() {
+    return +[](std::int64_t, std::int64_t, std::int64_t) { return Way; };
+  };
+  std::vector<decltype(detail::Bf16Rows::way)> all{kOf.operator()<Bf16Way::numbers>()};
+  if (detail::bf16_way(1, in, 1) == Bf16Way::pairs) all.push_back(kOf.operator()<Bf16Way::pairs>());
+  if (detail::bf16_way(2, in, detail::kTileRows) == Bf16Way::tiles)
+    all.push_back(kOf.operator()<Bf16Way::tiles>());
+  return all;
+}
+
+TEST(FewRowsOfBf16, EveryWayAgreesWithTheLibrary) {
+  for (const std::int64_t in : {1, 31, 32, 83, 224}) {  // less than a register or a tile, whole ones, remains
+    for (const std::int64_t out :
+         {1, 15, 16, 77, 150}) {  // less than a tile, one, four and some, all of them
+      const Tensor weight = normal({out, in}, 5).to(at::kBFloat16);
+      for (std::int64_t rows = 1; rows <= kMaxFewRows; rows += rows < 6 ? 1 : 5) {
+        const Tensor x = normal({rows, in}, 6).to(at::kBFloat16);
+        const Tensor expected = at::linear(x.to(at::kDouble), weight.to(at::kDouble));
+        for (const auto way : bf16_ways(in)) {
+          auto kept = detail::rows_of<c10::BFloat16>(weight);
+          kept.way = way;
+          const auto input = kept.ordered(detail::floats_of(x));
+          for (const std::int64_t first : {std::int64_t{0}, out / 3, out - 1}) {  // a thread's share of them
+            const Tensor y = at::full({rows, out - first}, NAN, at::kFloat);
+            kept.sums(input, rows, first, out, y.mutable_data_ptr<float>());
+            EXPECT_LE(relative_error(y, expected.slice(1, first).to(at::kFloat)), 1e-5)
+                << in << " " << out << " " << rows << " " << first << " "
+                << static_cast<int>(way(rows, in, out));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(FewRowsFinish, EveryKernelRoundsAsBFloat16Does) {
+  constexpr std::int64_t kOut = 61;
+  const auto of = [&](std::uint64_t seed) { return normal({kOut}, seed).to(at::kBFloat16); };
+  const Tensor bias = of(1), onto = of(2);
+  Tensor sums = normal({kOut}, 3);
+  sums[7] = NAN;
+  sums[8] = INFINITY;
+  sums[9] = 1 + 0x1p-8;       // a tie that goes down to an even number
+  sums[10] = 1 + 3 * 0x1p-8;  // and up
+  for (const bool has_more : {false, true}) {
+    const auto finished = [&](const auto& finish) {
+      Tensor y = at::empty({kOut}, bias.options());
+      detail::SumFinish<c10::BFloat16> steps{.out = kOut, .y = y.mutable_data_ptr<c10::BFloat16>()};
+      if (has_more) {
+        steps.bias = bias.const_data_ptr<c10::BFloat16>();
+        steps.onto = onto.const_data_ptr<c10::BFloat16>();
+        steps.is_gated = true;
+        steps.gate = 0.7F;
+      }
+      finish(steps, sums.const_data_ptr<float>());
+      return y;
+    };
+    const Tensor expected = finished([](const auto& steps, const float* from) {
+      for (std::int64_t i = 0; i < kOut; ++i) steps.one(i, i, from[i]);
+    });
+    for (const auto kernel :
+         {&detail::finish_portable<c10::BFloat16>, detail::finish_kernel<c10::BFloat16>()}) {
+      const Tensor y =
+          finished([&](const auto& steps, const float* from) { kernel(steps, 0, 0, from, kOut); });
+      EXPECT_TRUE(at::allclose(y, expected, 0, 0, true)) << y << expected;
+    }
+  }
+}
+
 TEST(FewRows, ScalesOutputsOfEightBits) {
   const auto packed = Int8::pack(normal({131, 40}, 1));
-  const Tensor x = normal({3, 40}, 2), bias = normal({131}, 4);
-  ASSERT_TRUE(takes_few_rows(x, packed));
-  EXPECT_LE(relative_error(few_rows_products(x, {packed}, {bias}).front(),
-                           at::linear(x, Int8::unpack(packed, at::kFloat), bias)),
-            1e-5);
+  for (const std::int64_t rows : {3, 11}) {
+    const Tensor x = normal({rows, 1, 40}, 2), bias = normal({131}, 4);
+    ASSERT_TRUE(takes_few_rows(x, packed));
+    EXPECT_LE(relative_error(few_rows_products(x, {packed}, {bias}).front(),
+                             at::linear(x, Int8::unpack(packed, at::kFloat), bias)),
+              1e-5);
+  }
 }
 
 TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
@@ -85,14 +163,22 @@ TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
 // A product in 16 bits is the exact one, rounded once: the library's own may be off by a rounding or two.
 TEST(Product, RoundsSixteenBitsOnce) {
   const Tensor weight = normal({33, 120}, 1).to(at::kBFloat16), bias = normal({33}, 2).to(at::kBFloat16);
-  for (const std::int64_t rows : {1, 3, 7}) {
-    const Tensor x = normal({rows, 120}, 3).to(at::kBFloat16);
+  for (const std::int64_t rows : {1, 3, 7, 19}) {
+    const Tensor x = normal({rows, 1, 120}, 3).to(at::kBFloat16);
     const Tensor exact =
         at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble)).to(at::kBFloat16);
     const Tensor y = product(x, weight, bias);
     EXPECT_EQ(y.scalar_type(), at::kBFloat16);
     EXPECT_LE(relative_error(y.to(at::kFloat), exact.to(at::kFloat)), rows <= kMaxFewRows ? 1e-3 : 1e-2);
   }
+}
+
+TEST(FewRows, MoreOfThemWhereEachIsAText) {
+  const Tensor weight = normal({5, 8}, 1);
+  EXPECT_TRUE(takes_few_rows(normal({kMaxFewRows, 1, 8}, 2), weight));
+  EXPECT_FALSE(takes_few_rows(normal({kMaxFewRows + 1, 1, 8}, 2), weight));
+  EXPECT_TRUE(takes_few_rows(normal({1, detail::kRowsAtOnce, 8}, 2), weight));
+  EXPECT_FALSE(takes_few_rows(normal({1, detail::kRowsAtOnce + 1, 8}, 2), weight));
 }
 
 TEST(FewRows, OtherDtypesAreTheLibrarys) {

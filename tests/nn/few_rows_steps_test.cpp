@@ -87,14 +87,14 @@ TEST_P(FewRowsStepsOf, AnActivationAGateAndASumComeLast) {
 
 // The steps of a product with a weight in few bits are those of one with the weight written out.
 template <WeightFormat F>
-void check_packed(at::ScalarType dtype, double tolerance) {
-  constexpr std::int64_t kWhole = 192, kRows = 3, kMore = 131;
+void check_packed(at::ScalarType dtype, std::int64_t rows, double tolerance) {
+  constexpr std::int64_t kWhole = 192, kMore = 131;
   const auto normal = [&](at::IntArrayRef shape, std::uint64_t seed) {
     return at::empty(shape, at::kFloat).normal_(0, 1, make_generator(seed));
   };
   const auto packed = F::pack(normal({kMore, kWhole}, 1).div(9)), other = F::pack(normal({7, kWhole}, 2));
   const Tensor wide = F::unpack(packed, dtype), wide_other = F::unpack(other, dtype);
-  const Tensor x = normal({kRows, 1, kWhole}, 3).to(dtype), bias = normal({kMore}, 4).to(dtype);
+  const Tensor x = normal({rows, 1, kWhole}, 3).to(dtype), bias = normal({kMore}, 4).to(dtype);
   const LayerNorm norm{.weight = normal({kWhole}, 5).to(dtype), .bias = normal({kWhole}, 6).to(dtype)};
   ASSERT_TRUE(takes_few_rows(x, packed));
   FewRowsSteps steps = normed_by(norm);
@@ -108,15 +108,17 @@ void check_packed(at::ScalarType dtype, double tolerance) {
   compare(few_rows_swiglu(x, packed, packed, steps), few_rows_swiglu(x, wide, wide, steps));
   steps.gelu = true;
   steps.gate = at::full({1}, 0.7, at::kFloat).to(dtype);
-  steps.onto = normal({kRows, 1, kMore}, 7).to(dtype);
+  steps.onto = normal({rows, 1, kMore}, 7).to(dtype);
   compare(few_rows_products(x, {packed}, {bias}, steps).front(),
           few_rows_products(x, {wide}, {bias}, steps).front());
 }
 
 TEST_P(FewRowsStepsOf, PackedWeightsTakeThemAlike) {
   // A weight that is written out in 16 bits is rounded itself.
-  check_packed<NF4>(GetParam(), 2 * tolerance());
-  check_packed<Int8>(GetParam(), 2 * tolerance());
+  for (const std::int64_t rows : {3, 6}) {  // looked up as they are multiplied, and written out before
+    check_packed<NF4>(GetParam(), rows, 2 * tolerance());
+    check_packed<Int8>(GetParam(), rows, 2 * tolerance());
+  }
 }
 
 TEST_P(FewRowsStepsOf, OtherLayoutsAndDtypesAreLeftOut) {

@@ -25,6 +25,7 @@
 #include "morphvlm/adapt/nf4_cuda.hpp"
 #include "morphvlm/adapt/nf4_levels.hpp"
 #include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/adapt/unpack_kernels.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
@@ -87,48 +88,6 @@ inline Tensor over_absmax(const Tensor& rows, const Tensor& absmax) {
   return rows.div(absmax.clamp_min(1e-38).unsqueeze(1));
 }
 
-// Writes the two levels that each of `bytes` codes stands for.
-template <class T>
-using Nf4LookUp = void (*)(const std::array<T, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
-                           T* values);
-
-template <class T>
-void nf4_look_up_portable(const std::array<T, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
-                          T* values) {
-  for (std::int64_t i = 0; i < bytes; ++i) {
-    values[2 * i] = level[codes[i] >> 4];
-    values[2 * i + 1] = level[codes[i] & 15];
-  }
-}
-
-#if MORPHVLM_HAS_X86_KERNELS
-// The sixteen levels are a register, and looking up a permutation of it.
-__attribute__((target("avx512f,avx512bw,avx512vl"))) inline void nf4_look_up_avx512(
-    const std::array<c10::BFloat16, 16>& level, const std::uint8_t* codes, std::int64_t bytes,
-    c10::BFloat16* values) {
-  constexpr __mmask8 kAll = 0xFF;
-  const __m256i levels = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(level.data()));
-  std::int64_t i = 0;
-  for (; i + 8 <= bytes; i += 8) {
-    const __m256i pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)));
-    const __m256i places = _mm256_or_si256(_mm256_srli_epi32(pairs, 4), _mm256_slli_epi32(pairs, 16));
-    _mm256_mask_storeu_epi32(values + 2 * i, kAll, _mm256_maskz_permutexvar_epi16(0xFFFF, places, levels));
-  }
-  nf4_look_up_portable(level, codes + i, bytes - i, values + 2 * i);
-}
-#endif
-
-template <class T>
-Nf4LookUp<T> nf4_look_up() {
-#if MORPHVLM_HAS_X86_KERNELS
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    static const bool kAvx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (kAvx512) return &nf4_look_up_avx512;
-  }
-#endif
-  return &nf4_look_up_portable<T>;
-}
-
 inline void expect_pairs(std::int64_t in) {
   expect(in % 2 == 0, "NF4: rows must have an even number of weights, found ", in);
 }
@@ -139,9 +98,9 @@ inline void expect_pairs(std::int64_t in) {
 /// another. 4.127 bits a weight. bitsandbytes equivalent: `Linear4bit(quant_type="nf4",
 /// compress_statistics=True)`, whose dequantised values are these to the last bit.
 struct NF4 {
-  static constexpr std::string_view name = "NF4";  ///< of the format, for reports
-  static constexpr std::int64_t block = 64,        ///< weights to a scale
-      nested_block = 256;                          ///< scales to a scale of scales
+  static constexpr std::string_view name = "NF4";           ///< of the format, for reports
+  static constexpr std::int64_t block = detail::kNf4Block,  ///< weights to a scale
+      nested_block = 256;                                   ///< scales to a scale of scales
 
   /// What is stored of a weight.
   struct Packed {
@@ -224,17 +183,13 @@ struct NF4 {
     const auto* const codes = p.codes.const_data_ptr<std::uint8_t>();
     const auto* const scales = scale.const_data_ptr<float>();
     auto* const values = weight.mutable_data_ptr<T>();
-    const auto bytes = p.codes.numel();
-    const auto look_up = detail::nf4_look_up<T>();
-    at::parallel_for(0, scale.numel(), 256, [&](std::int64_t first, std::int64_t last) {
-      for (auto b = first; b < last; ++b) {
-        std::array<T, 16> level;
-        for (std::size_t i = 0; i < level.size(); ++i)
-          level[i] = static_cast<T>(detail::kNf4Levels[i] * scales[b]);
-        const auto begin = b * (block / 2), end = std::min(bytes, begin + block / 2);
-        look_up(level, codes + begin, end - begin, values + 2 * begin);
-      }
+    const auto unpack = detail::nf4_unpack<T>();
+    const auto whole = p.codes.numel() / (block / 2);
+    at::parallel_for(0, whole, 256, [&](std::int64_t first, std::int64_t last) {
+      unpack(codes + first * (block / 2), scales + first, last - first, values + first * block);
     });
+    if (const auto rest = p.codes.numel() % (block / 2); rest != 0)
+      detail::nf4_unpack_pairs(codes + whole * (block / 2), scales[whole], rest, values + whole * block);
     return weight;
   }
 };
@@ -271,7 +226,30 @@ struct Int8 {
 
   /// The weight that `p` stands for, [out, in] in `dtype`.
   static Tensor unpack(const Packed& p, at::ScalarType dtype) {
-    return p.codes.to(dtype).mul(p.absmax.div(127).to(dtype).unsqueeze(1));
+    const Tensor scale = p.absmax.div(127);
+    if (detail::has_unpack_avx512() && detail::computes_like(p.codes, c10::kCPU)) {
+      if (dtype == at::kFloat) return expand<float>(p, scale, dtype);
+      if (dtype == at::kBFloat16) return expand<c10::BFloat16>(p, scale, dtype);
+    }
+    return p.codes.to(dtype).mul(scale.to(dtype).unsqueeze(1));
+  }
+
+ private:
+  template <class T>
+  static Tensor expand(const Packed& p, const Tensor& scale, at::ScalarType dtype) {
+    Tensor weight = at::empty({p.out, p.in}, p.codes.options().dtype(dtype));
+    if (weight.is_meta()) return weight;
+#if MORPHVLM_HAS_X86_KERNELS
+    const auto* const codes = p.codes.const_data_ptr<std::int8_t>();
+    const auto* const scales = scale.const_data_ptr<float>();
+    auto* const values = weight.mutable_data_ptr<T>();
+    at::parallel_for(0, p.out, 16, [&](std::int64_t first, std::int64_t last) {
+      for (auto row = first; row < last; ++row)
+        detail::int8_unpack_avx512(codes + row * p.in, static_cast<T>(scales[row]), p.in,
+                                   values + row * p.in);
+    });
+#endif
+    return weight;
   }
 };
 

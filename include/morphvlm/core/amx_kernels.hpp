@@ -104,19 +104,51 @@ MORPHVLM_AMX inline void amx_pack_rows(const c10::BFloat16* x, std::int64_t rows
   }
 }
 
+// A tile [16][16] with its rows as columns, four by four numbers and then one by one.
+MORPHVLM_AMX inline void amx_turn(const float* tile, __m512 (&turned)[kTileRows]) {
+  __m512 r[kTileRows], t[kTileRows];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i) r[i] = _mm512_loadu_ps(tile + i * kTileRows);
+#pragma GCC unroll 8
+  for (int i = 0; i < kTileRows; i += 2) {
+    t[i] = _mm512_maskz_unpacklo_ps(kAllLanes, r[i], r[i + 1]);
+    t[i + 1] = _mm512_maskz_unpackhi_ps(kAllLanes, r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kTileRows; i += 4) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      const __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + j + 2]);
+      r[i + 2 * j] = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xFF, a, b));
+      r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xFF, a, b));
+    }
+  }
+  // Of four registers each the first and third quarters, and the second and fourth.
+  constexpr int kEven = 0x88, kOdd = 0xDD;
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512 a = _mm512_maskz_shuffle_f32x4(kAllLanes, r[j], r[4 + j], kEven),
+                 b = _mm512_maskz_shuffle_f32x4(kAllLanes, r[8 + j], r[12 + j], kEven),
+                 c = _mm512_maskz_shuffle_f32x4(kAllLanes, r[j], r[4 + j], kOdd),
+                 d = _mm512_maskz_shuffle_f32x4(kAllLanes, r[8 + j], r[12 + j], kOdd);
+    turned[j] = _mm512_maskz_shuffle_f32x4(kAllLanes, a, b, kEven);
+    turned[4 + j] = _mm512_maskz_shuffle_f32x4(kAllLanes, c, d, kEven);
+    turned[8 + j] = _mm512_maskz_shuffle_f32x4(kAllLanes, a, b, kOdd);
+    turned[12 + j] = _mm512_maskz_shuffle_f32x4(kAllLanes, c, d, kOdd);
+  }
+}
+
 // Sums [16 outputs][16 rows] of a tile, plus the outputs' biases (or null), as rows of y.
 MORPHVLM_AMX inline void amx_store_turned(const float* sums, const c10::BFloat16* bias, std::int64_t rows,
                                           std::int64_t width, c10::BFloat16* y) {
-  const __m512i places = _mm512_mullo_epi32(amx_lanes(), _mm512_set1_epi32(kTileRows));
-  __m512 more = _mm512_setzero_ps();
+  __m512 more = _mm512_setzero_ps(), turned[kTileRows];
   if (bias != nullptr) {
     more = amx_widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias)));
   }
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const __m512 one =
-        _mm512_add_ps(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), kAllLanes, places, sums + row, 4), more);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + row * width), (__m256i)_mm512_cvtneps_pbh(one));
-  }
+  amx_turn(sums, turned);
+  for (std::int64_t row = 0; row < rows; ++row)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + row * width),
+                        (__m256i)_mm512_cvtneps_pbh(_mm512_add_ps(turned[row], more)));
 }
 
 // Sums of two by two tiles in tile registers 0 to 3: of each pair the second lies `apart` numbers behind the

@@ -118,10 +118,10 @@ void attend_shared_head(const OneToken<T>& t, std::int64_t shared, std::vector<f
   const T* const k = t.k + shared * t.length * t.d;
   const T* const v = t.v + shared * t.length * t.d;
   const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(t.d)));
-  scores.resize(static_cast<std::size_t>(kMaxFewRows * t.count));
+  scores.resize(static_cast<std::size_t>(kRowsAtOnce * t.count));
   sums.resize(static_cast<std::size_t>(t.d));
-  for (std::int64_t first = 0; first < group; first += kMaxFewRows) {
-    const auto rows = std::min(kMaxFewRows, group - first), head = kv * group + first;
+  for (std::int64_t first = 0; first < group; first += kRowsAtOnce) {
+    const auto rows = std::min(kRowsAtOnce, group - first), head = kv * group + first;
     const auto place = (row * t.heads + head) * t.d;
     few_rows_kernel<T>()({.values = k, .in = t.d}, t.q + place, rows, t.count, 0, t.count, scores.data());
     for (std::int64_t r = 0; r < rows; ++r) {

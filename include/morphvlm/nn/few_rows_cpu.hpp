@@ -14,6 +14,7 @@
 
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/nn/few_rows_finish.hpp"
 #include "morphvlm/nn/few_rows_steps.hpp"
 #include "morphvlm/nn/few_rows_weights.hpp"
 
@@ -28,27 +29,19 @@ decltype(auto) with_float_type(at::ScalarType dtype, F&& f) {
   return f(float{});
 }
 
-// x as it is after it was stored in a T.
-template <class T>
-float stored_as(float x) {
-  return static_cast<float>(static_cast<T>(x));
-}
-
 // Outputs whose sums fit into a thread's nearest cache until they are finished.
 inline constexpr std::int64_t kFewRowsTile = 64;
 
-// finish(row, o, sum) for outputs [first, last) of a weight, from x as that has ordered it.
+// finish(row, o, sums, count) for outputs [first, last) of a weight, some at a time, from x as that has
+// ordered it.
 template <class Rows, class Finish>
-void few_rows_tiles(const Rows& weight, const std::vector<float>& x, std::int64_t rows, std::int64_t first,
+void few_rows_tiles(const Rows& weight, const typename Rows::Input& x, std::int64_t rows, std::int64_t first,
                     std::int64_t last, const Finish& finish) {
   std::array<float, kMaxFewRows * kFewRowsTile> sums;
   for (auto o = first; o < last; o += kFewRowsTile) {
     const auto count = std::min(kFewRowsTile, last - o);
-    weight.sums(x.data(), rows, o, o + count, sums.data());
-    for (std::int64_t row = 0; row < rows; ++row) {
-      for (std::int64_t i = 0; i < count; ++i)
-        finish(row, o + i, sums[static_cast<std::size_t>(row * count + i)]);
-    }
+    weight.sums(x, rows, o, o + count, sums.data());
+    for (std::int64_t row = 0; row < rows; ++row) finish(row, o, sums.data() + row * count, count);
   }
 }
 
@@ -89,25 +82,6 @@ std::vector<float> rows_for(const Tensor& x, const FewRowsSteps& steps) {
   for (auto& v : rows) v = stored_as<T>(v);
   return rows;
 }
-
-// What becomes of a weight's sums.
-template <class T>
-struct SumFinish {
-  std::int64_t out = 0;
-  const T* bias = nullptr;
-  const T* onto = nullptr;
-  T* y = nullptr;
-  bool gelu = false, is_gated = false;
-  float gate = 0;
-
-  void operator()(std::int64_t row, std::int64_t o, float sum) const {
-    const auto place = row * out + o;
-    float v = stored_as<T>(bias == nullptr ? sum : sum + static_cast<float>(bias[o]));
-    if (gelu) v = stored_as<T>(0.5F * v * (1 + std::erf(v * 0.70710678118654752F)));
-    if (is_gated) v = stored_as<T>(v * gate);
-    y[place] = static_cast<T>(onto == nullptr ? v : v + static_cast<float>(onto[place]));
-  }
-};
 
 template <class T>
 const T* data_or_null(const Tensor& t) {
@@ -163,14 +137,19 @@ Tensor few_rows_swiglu_of(const Tensor& x, const Rows& gate, const Rows& up, con
   FlopMeter::add(4.0 * static_cast<double>(rows * in * hidden));
   T* const y = out.mutable_data_ptr<T>();
   share_outputs(hidden, 2 * in, [&](std::int64_t first, std::int64_t last) {
-    few_rows_tiles(gate, values, rows, first, last, [&](std::int64_t row, std::int64_t o, float sum) {
-      const float z = stored_as<T>(sum);
-      y[row * hidden + o] = static_cast<T>(z / (1 + std::exp(-z)));
-    });
-    few_rows_tiles(up, values, rows, first, last, [&](std::int64_t row, std::int64_t o, float sum) {
-      auto& place = y[row * hidden + o];
-      place = static_cast<T>(static_cast<float>(place) * stored_as<T>(sum));
-    });
+    few_rows_tiles(gate, values, rows, first, last,
+                   [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
+                     for (std::int64_t i = 0; i < count; ++i) {
+                       const float z = stored_as<T>(sums[i]);
+                       y[row * hidden + o + i] = static_cast<T>(z / (1 + std::exp(-z)));
+                     }
+                   });
+    few_rows_tiles(up, values, rows, first, last,
+                   [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
+                     T* const places = y + row * hidden + o;
+                     for (std::int64_t i = 0; i < count; ++i)
+                       places[i] = static_cast<T>(static_cast<float>(places[i]) * stored_as<T>(sums[i]));
+                   });
   });
   return out;
 }

@@ -15,10 +15,15 @@
 
 namespace morphvlm {
 
-/// The most rows of x that few_rows_product takes; more are the libraries' to multiply.
-inline constexpr std::int64_t kMaxFewRows = 4;
+/// The most rows of x that few_rows_products takes on a CPU where each is a token of its own text, as in
+/// decoding; more are the libraries' to multiply.
+inline constexpr std::int64_t kMaxFewRows = 16;
 
 namespace detail {
+
+// Rows that share a reading of the weights into registers, and the most of a text that is read at once: what
+// is trained on it has gradients, so is multiplied by the libraries, and should be the same to the last bit.
+inline constexpr std::int64_t kRowsAtOnce = 4;
 
 // `Lanes` numbers side by side, in the compilers' own vectors. GCC drops the attribute from a `using` that
 // depends on a template's argument.
@@ -62,8 +67,21 @@ template <int Lanes>
   load(to, &bits);
 }
 
+#if MORPHVLM_HAS_X86_KERNELS
+// GCC makes a dozen instructions of these conversions where they are written as vectors'.
+__attribute__((target("avx512f"))) inline void widen_bytes(Vectors<16>::F& to, const std::int8_t* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  to = (Vectors<16>::F)_mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_cvtepi8_epi32(0xFFFF, bytes));
+}
+__attribute__((target("avx2"))) inline void widen_bytes(Vectors<8>::F& to, const std::int8_t* from) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  to = (Vectors<8>::F)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+#endif
+
 template <int Lanes>
 [[gnu::always_inline]] inline void widen(typename Vectors<Lanes>::F& to, const std::int8_t* from) {
+  if constexpr (requires { widen_bytes(to, from); }) return widen_bytes(to, from);
   typename Vectors<Lanes>::B bytes;
   load(bytes, from);
   const auto shorts = __builtin_convertvector(bytes, typename Vectors<Lanes>::I);
@@ -213,7 +231,9 @@ FewRowsKernel<T> few_rows_kernel() {
 /// Whether x [..., in] is few rows of float or BFloat16 on a CPU, so that reading the weight is all that its
 /// product costs.
 inline bool is_few_rows(const Tensor& x, std::int64_t in) {
-  return x.is_cpu() && detail::is_float_or_bf16(x) && x.numel() > 0 && x.numel() <= kMaxFewRows * in;
+  const bool are_texts = x.dim() > 2 && x.size(-2) == 1;
+  return x.is_cpu() && detail::is_float_or_bf16(x) && x.numel() > 0 &&
+         x.numel() <= (are_texts ? kMaxFewRows : detail::kRowsAtOnce) * in;
 }
 
 }  // namespace morphvlm

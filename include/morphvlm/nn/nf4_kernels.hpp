@@ -11,6 +11,7 @@
 #include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 #include "morphvlm/nn/few_rows_kernels.hpp"
+#include "morphvlm/nn/lane_sums.hpp"
 
 namespace morphvlm::detail {
 
@@ -46,7 +47,7 @@ inline void nf4_outputs_portable(const Nf4View& w, const float* x, std::int64_t 
   constexpr std::int64_t kHalf = NF4::block / 2;
   const auto blocks = w.in / NF4::block;
   for (auto o = first; o < last; ++o) {
-    std::array<float, kMaxFewRows> sums{};
+    std::array<float, kRowsAtOnce> sums{};
     for (std::int64_t b = 0; b < blocks; ++b) {
       const auto block = o * blocks + b;
       const auto* const codes = w.codes + block * kHalf;
@@ -154,8 +155,9 @@ __attribute__((target("avx512f"))) inline __m512 nf4_two_scales(const float* sca
 }
 
 // Scales of blocks [first, last), sixteen at a time.
-__attribute__((target("avx512f"))) inline std::vector<float> nf4_scales(const Nf4View& w, std::int64_t first,
-                                                                        std::int64_t last) {
+__attribute__((target("avx512f"))) inline std::vector<float> nf4_scales_avx512(const Nf4View& w,
+                                                                               std::int64_t first,
+                                                                               std::int64_t last) {
   constexpr std::int64_t kLanes = 16;
   std::vector<float> scales(static_cast<std::size_t>(last - first + kLanes));
   const __m512 offset = _mm512_set1_ps(w.offset);
@@ -176,39 +178,10 @@ __attribute__((target("avx512f"))) inline std::vector<float> nf4_scales(const Nf
   return scales;
 }
 
-// The sums of lanes eight apart, and those of all lanes of four registers.
-__attribute__((target("avx512f"))) inline __m256 nf4_half(__m512 x) {
-  const __m512d halves = _mm512_castps_pd(x);
-  return _mm256_add_ps(_mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xFF, halves, 0)),
-                       _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xFF, halves, 1)));
-}
-__attribute__((target("avx512f"))) inline __m128 nf4_four_sums(__m512 a, __m512 b, __m512 c, __m512 d) {
-  const __m256 four =
-      _mm256_hadd_ps(_mm256_hadd_ps(nf4_half(a), nf4_half(b)), _mm256_hadd_ps(nf4_half(c), nf4_half(d)));
-  return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
-}
-
-// y[row, i] = the sum of sums[i][row], `apart` numbers from one row of y to the next.
-template <int Rows, int Outputs>
-__attribute__((target("avx512f"))) inline void nf4_store(const __m512 (&sums)[Outputs][Rows],
-                                                         std::int64_t apart, float* y) {
-  constexpr int kAll = Outputs * Rows;
-  std::array<float, (kAll + 3) / 4 * 4> flat;
-#pragma GCC unroll 4
-  for (int i = 0; i < kAll; i += 4) {
-    __m512 four[4];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k)
-      four[k] = i + k < kAll ? sums[(i + k) / Rows][(i + k) % Rows] : _mm512_setzero_ps();
-    _mm_storeu_ps(flat.data() + i, nf4_four_sums(four[0], four[1], four[2], four[3]));
-  }
-  for (int i = 0; i < kAll; ++i) y[i % Rows * apart + i / Rows] = flat[static_cast<std::size_t>(i)];
-}
-
-// Outputs [o, o + Outputs) and the scales of their blocks, stored as nf4_store does. A lookup by the lowest
-// four bits of each lane gives sixteen levels at once; several outputs, since the sums of one alone wait for
-// each other. Forms of the intrinsics that name all their inputs: GCC takes the others to read what is not
-// set (PR 105593).
+// Outputs [o, o + Outputs) and the scales of their blocks, stored as store_lane_sums does. A lookup by the
+// lowest four bits of each lane gives sixteen levels at once; several outputs, since the sums of one alone
+// wait for each other. Forms of the intrinsics that name all their inputs: GCC takes the others to read what
+// is not set (PR 105593).
 template <int Rows, int Outputs>
 __attribute__((target("avx512f"))) inline void nf4_some_outputs_avx512(const Nf4View& w, const float* ordered,
                                                                        std::int64_t o, const float* scales,
@@ -252,7 +225,7 @@ __attribute__((target("avx512f"))) inline void nf4_some_outputs_avx512(const Nf4
       for (int r = 0; r < Rows; ++r) sums[i][r] = _mm512_fmadd_ps(products[i][r], scale, sums[i][r]);
     }
   }
-  nf4_store(sums, apart, y);
+  store_lane_sums(sums, apart, y);
 }
 
 template <int Rows>
@@ -261,7 +234,7 @@ __attribute__((target("avx512f"))) inline void nf4_outputs_avx512(const Nf4View&
                                                                   float* y) {
   constexpr int kAtOnce = Rows <= 2 ? 4 : 2;
   const auto blocks = w.in / NF4::block;
-  const auto scales = nf4_scales(w, first * blocks, last * blocks);
+  const auto scales = nf4_scales_avx512(w, first * blocks, last * blocks);
   auto o = first;
   for (; o + kAtOnce <= last; o += kAtOnce)
     nf4_some_outputs_avx512<Rows, kAtOnce>(w, ordered, o, scales.data() + (o - first) * blocks, last - first,
@@ -276,7 +249,7 @@ template <auto... ByRows>
 void nf4_by_rows(const Nf4View& w, const float* x, std::int64_t rows, std::int64_t first, std::int64_t last,
                  float* y) {
   constexpr std::array kByRows{ByRows...};
-  static_assert(kByRows.size() == kMaxFewRows);
+  static_assert(kByRows.size() == kRowsAtOnce);
   kByRows[static_cast<std::size_t>(rows - 1)](w, x, first, last, y);
 }
 #endif
@@ -301,6 +274,16 @@ inline const Nf4Kernel& nf4_kernel() {
   if (kHasAvx2) return kNf4Avx2;
 #endif
   return kNf4Portable;
+}
+
+// Scales of blocks [first, last).
+inline std::vector<float> nf4_scales(const Nf4View& w, std::int64_t first, std::int64_t last) {
+#if MORPHVLM_HAS_X86_KERNELS
+  if (nf4_kernel().order == Nf4Order::sixteen_lanes) return nf4_scales_avx512(w, first, last);
+#endif
+  std::vector<float> scales;
+  for (auto block = first; block < last; ++block) scales.push_back(w.scale(block));
+  return scales;
 }
 
 }  // namespace morphvlm::detail
