@@ -236,7 +236,7 @@ struct Int8 {
 
  private:
   template <class T>
-  static Tensor expand(const Packed& p, const Tensor& scale, at::ScalarType dtype) {
+  static Tensor expand(const Packed& p, [[maybe_unused]] const Tensor& scale, at::ScalarType dtype) {
     Tensor weight = at::empty({p.out, p.in}, p.codes.options().dtype(dtype));
     if (weight.is_meta()) return weight;
 #if MORPHVLM_HAS_X86_KERNELS

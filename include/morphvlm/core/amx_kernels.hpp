@@ -28,6 +28,18 @@ inline constexpr std::int64_t kTileRows = 16, kTileDepth = 32, kTileNumbers = 25
 // Tiles of 16 rows for `rows`, an even number.
 inline std::int64_t tiles_for(std::int64_t rows) { return (rows + kTwoTiles - 1) / kTwoTiles * 2; }
 
+// Memory for a while, from where tensors get theirs: what a heap puts into gaps of this size stays longer.
+template <class T>
+class TileBuffer {
+ public:
+  explicit TileBuffer(std::int64_t count)
+      : memory_(c10::GetCPUAllocator()->allocate(static_cast<std::size_t>(count) * sizeof(T))) {}
+  T* get() const { return static_cast<T*>(memory_.get()); }
+
+ private:
+  c10::DataPtr memory_;
+};
+
 #if MORPHVLM_HAS_AMX_KERNELS
 
 // Whether the processor has AMX for BFloat16 and the system lets this process use it.
@@ -59,18 +71,6 @@ inline constexpr AmxConfig kAmxConfig;
 
 MORPHVLM_AMX inline void begin_tiles() { _tile_loadconfig(&kAmxConfig); }
 MORPHVLM_AMX inline void end_tiles() { _tile_release(); }
-
-// Memory for a while, from where tensors get theirs: what a heap puts into gaps of this size stays longer.
-template <class T>
-class TileBuffer {
- public:
-  explicit TileBuffer(std::int64_t count)
-      : memory_(c10::GetCPUAllocator()->allocate(static_cast<std::size_t>(count) * sizeof(T))) {}
-  T* get() const { return static_cast<T*>(memory_.get()); }
-
- private:
-  c10::DataPtr memory_;
-};
 
 // For forms of the intrinsics that name all their inputs: GCC takes the others to read what is not set.
 inline constexpr __mmask16 kAllLanes = 0xFFFF;

@@ -146,7 +146,8 @@ MORPHVLM_AMX inline void few_rows_by_tiles(const c10::BFloat16* weight, std::int
 #endif
 
 // The fastest way of this processor for rows of x [rows, in] and weights [out, in].
-inline Bf16Way bf16_way(std::int64_t rows, std::int64_t in, std::int64_t out) {
+inline Bf16Way bf16_way([[maybe_unused]] std::int64_t rows, [[maybe_unused]] std::int64_t in,
+                        [[maybe_unused]] std::int64_t out) {
 #if MORPHVLM_HAS_AMX_KERNELS
   if (rows > 1 && in % kTileDepth == 0 && out >= kTileRows && has_amx()) return Bf16Way::tiles;
 #endif

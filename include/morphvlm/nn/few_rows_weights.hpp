@@ -80,7 +80,7 @@ struct Bf16Rows {
     return input;
   }
   void sums(const Input& x, std::int64_t rows, std::int64_t first, std::int64_t last, float* y) const {
-    const auto count = last - first;
+    [[maybe_unused]] const auto count = last - first;
 #if MORPHVLM_HAS_AMX_KERNELS
     if (x.tiles && out >= kTileRows)
       return few_rows_by_tiles(weight.values, in(), x.tiles->get(), rows, first, count, y);
