@@ -316,8 +316,7 @@ std::string peer_table(const fs::path& file, const std::string& title) {
   return "## " + title + "\nMedians of alternating rounds, on " + where +
          ". The same work in turn: random weights, ViT-L/14, LoRA of rank 16 on all attention, a gated block "
          "every four layers, one image a row, four supervised tokens. With --cached_latents the frozen "
-         "tower's "
-         "output was kept here; the peer has no such cache.\n\n" +
+         "tower's output was kept here; the peer has no such cache.\n\n" +
          to_markdown(table);
 }
 

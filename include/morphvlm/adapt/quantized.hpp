@@ -227,7 +227,7 @@ struct Int8 {
   /// The weight that `p` stands for, [out, in] in `dtype`.
   static Tensor unpack(const Packed& p, at::ScalarType dtype) {
     const Tensor scale = p.absmax.div(127);
-    if (detail::has_unpack_avx512() && detail::computes_like(p.codes, c10::kCPU)) {
+    if (detail::has_avx512() && detail::computes_like(p.codes, c10::kCPU)) {
       if (dtype == at::kFloat) return expand<float>(p, scale, dtype);
       if (dtype == at::kBFloat16) return expand<c10::BFloat16>(p, scale, dtype);
     }

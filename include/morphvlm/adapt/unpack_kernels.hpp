@@ -85,7 +85,7 @@ MORPHVLM_UNPACK inline void nf4_unpack_avx512(const std::uint8_t* codes, const f
   }
 }
 
-MORPHVLM_UNPACK inline __m512 widened_bytes(const std::int8_t* codes) {
+__attribute__((target("avx512f"))) inline __m512 widened_bytes(const std::int8_t* codes) {
   const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
   return _mm512_maskz_cvtepi32_ps(kAllOfSixteen, _mm512_maskz_cvtepi8_epi32(kAllOfSixteen, some));
 }
@@ -103,21 +103,13 @@ MORPHVLM_UNPACK void int8_unpack_avx512(const std::int8_t* codes, T scale, std::
   }
   for (; i < n; ++i) values[i] = static_cast<T>(static_cast<float>(codes[i]) * factor);
 }
-
-inline bool has_unpack_avx512() {
-  static const bool kHas = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl");
-  return kHas;
-}
-#else
-inline bool has_unpack_avx512() { return false; }
 #endif
 
 // The fastest kernel that this processor runs.
 template <class T>
 Nf4Unpack<T> nf4_unpack() {
 #if MORPHVLM_HAS_X86_KERNELS
-  if (has_unpack_avx512()) return static_cast<Nf4Unpack<T>>(&nf4_unpack_avx512);
+  if (has_avx512()) return static_cast<Nf4Unpack<T>>(&nf4_unpack_avx512);
 #endif
   return &nf4_unpack_portable<T>;
 }

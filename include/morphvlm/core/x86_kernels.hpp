@@ -10,3 +10,18 @@
 #else
 #define MORPHVLM_HAS_X86_KERNELS 0
 #endif
+
+namespace morphvlm::detail {
+
+// Whether this processor runs what is compiled for AVX-512's F, BW and VL.
+inline bool has_avx512() {
+#if MORPHVLM_HAS_X86_KERNELS
+  static const bool kHas = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512vl");
+  return kHas;
+#else
+  return false;
+#endif
+}
+
+}  // namespace morphvlm::detail

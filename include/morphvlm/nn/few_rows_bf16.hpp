@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "morphvlm/core/amx_kernels.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
@@ -152,8 +151,7 @@ inline Bf16Way bf16_way([[maybe_unused]] std::int64_t rows, [[maybe_unused]] std
   if (rows > 1 && in % kTileDepth == 0 && out >= kTileRows && has_amx()) return Bf16Way::tiles;
 #endif
 #if MORPHVLM_HAS_X86_KERNELS
-  static const bool kHasPairs = few_rows_kernel<c10::BFloat16>() == &few_rows_avx512<c10::BFloat16> &&
-                                __builtin_cpu_supports("avx512bf16");
+  static const bool kHasPairs = has_avx512() && __builtin_cpu_supports("avx512bf16");
   if (kHasPairs) return Bf16Way::pairs;
 #endif
   return Bf16Way::numbers;

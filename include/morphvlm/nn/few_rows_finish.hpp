@@ -111,7 +111,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl"))) void finish_avx512(const Su
 template <class T>
 FinishKernel<T> finish_kernel() {
 #if MORPHVLM_HAS_X86_KERNELS
-  if (few_rows_kernel<T>() == &few_rows_avx512<T>) return &finish_avx512<T>;
+  if (has_avx512()) return &finish_avx512<T>;
 #endif
   return &finish_portable<T>;
 }

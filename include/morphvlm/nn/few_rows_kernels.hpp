@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "morphvlm/adapt/unpack_kernels.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/core/x86_kernels.hpp"
 
@@ -70,8 +71,7 @@ template <int Lanes>
 #if MORPHVLM_HAS_X86_KERNELS
 // GCC makes a dozen instructions of these conversions where they are written as vectors'.
 __attribute__((target("avx512f"))) inline void widen_bytes(Vectors<16>::F& to, const std::int8_t* from) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  to = (Vectors<16>::F)_mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_cvtepi8_epi32(0xFFFF, bytes));
+  to = (Vectors<16>::F)widened_bytes(from);
 }
 __attribute__((target("avx2"))) inline void widen_bytes(Vectors<8>::F& to, const std::int8_t* from) {
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
@@ -217,10 +217,8 @@ inline Tensor tensor_of(const std::vector<float>& values, at::IntArrayRef shape,
 template <class T>
 FewRowsKernel<T> few_rows_kernel() {
 #if MORPHVLM_HAS_X86_KERNELS
-  static const bool kAvx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                              __builtin_cpu_supports("avx512vl");
   static const bool kAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (kAvx512) return &few_rows_avx512<T>;
+  if (has_avx512()) return &few_rows_avx512<T>;
   if (kAvx2) return &few_rows_avx2<T>;
 #endif
   return &few_rows_portable<T>;
