@@ -7,7 +7,7 @@
 #include "benchmarks/step.hpp"
 #include "experiments/arguments.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/core/matmul_precision.hpp"
+#include "morphvlm/kernels/cpu/matmul_precision.hpp"
 
 namespace {
 

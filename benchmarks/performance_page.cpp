@@ -12,7 +12,7 @@
 
 #include "morphvlm/core/format.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 #include "morphvlm/report/bars.hpp"
 #include "morphvlm/report/machine.hpp"
 #include "morphvlm/report/statistics.hpp"

@@ -20,7 +20,7 @@
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/model.hpp"
-#include "morphvlm/train/plan.hpp"
+#include "morphvlm/plan/plan.hpp"
 #include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/vlm.hpp"
 

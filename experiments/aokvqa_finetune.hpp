@@ -12,8 +12,8 @@
 #include "experiments/models.hpp"
 #include "experiments/vision_stage.hpp"
 #include "morphvlm/core/config.hpp"
-#include "morphvlm/data/image.hpp"
 #include "morphvlm/eval/evaluate.hpp"
+#include "morphvlm/image/image.hpp"
 #include "morphvlm/train/trainer.hpp"
 
 namespace morphvlm::experiments {

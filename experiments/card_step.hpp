@@ -15,7 +15,7 @@
 #include "experiments/resident_bytes.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/rng.hpp"
-#include "morphvlm/train/plan.hpp"
+#include "morphvlm/plan/plan.hpp"
 
 namespace morphvlm::experiments {
 

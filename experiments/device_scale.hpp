@@ -8,7 +8,7 @@
 #include "experiments/device_scale_config.hpp"
 #include "experiments/small_world.hpp"
 #include "morphvlm/core/device.hpp"
-#include "morphvlm/train/plan.hpp"
+#include "morphvlm/plan/plan.hpp"
 #include "morphvlm/vlm/presets.hpp"
 
 namespace morphvlm::experiments {

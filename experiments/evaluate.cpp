@@ -9,11 +9,11 @@
 #include "experiments/model_input.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
-#include "morphvlm/core/matmul_precision.hpp"
 #include "morphvlm/core/progress.hpp"
+#include "morphvlm/distributed/gloo.hpp"
 #include "morphvlm/eval/rank.hpp"
-#include "morphvlm/io/atomic_file.hpp"
-#include "morphvlm/train/gloo.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
+#include "morphvlm/kernels/cpu/matmul_precision.hpp"
 #include "morphvlm/vlm/generate.hpp"
 
 namespace {

@@ -8,11 +8,11 @@
 
 #include "experiments/pubmedqa_prompt.hpp"
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/data/aokvqa.hpp"
 #include "morphvlm/data/few_shot.hpp"
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
+#include "morphvlm/data/mersenne_twister.hpp"
 #include "morphvlm/data/missing_images.hpp"
 #include "morphvlm/data/prompt.hpp"
 #include "morphvlm/data/pubmedqa.hpp"

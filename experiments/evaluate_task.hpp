@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/data/tokenizer.hpp"
+#include "morphvlm/text/tokenizer.hpp"
 
 namespace morphvlm::experiments {
 

@@ -19,8 +19,8 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/stop_signals.hpp"
-#include "morphvlm/io/mapped_file.hpp"
-#include "morphvlm/train/process_place.hpp"
+#include "morphvlm/distributed/process_place.hpp"
+#include "morphvlm/formats/mapped_file.hpp"
 
 namespace morphvlm::experiments {
 

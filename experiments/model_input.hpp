@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "experiments/model_registry.hpp"
-#include "morphvlm/data/clip_preprocess.hpp"
-#include "morphvlm/data/image.hpp"
-#include "morphvlm/data/load_tokenizer.hpp"
-#include "morphvlm/data/preprocess_folder.hpp"
+#include "morphvlm/image/clip_preprocess.hpp"
+#include "morphvlm/image/image.hpp"
+#include "morphvlm/image/preprocess_folder.hpp"
+#include "morphvlm/text/load_tokenizer.hpp"
 
 namespace morphvlm::experiments {
 

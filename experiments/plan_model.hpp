@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "morphvlm/adapt/low_rank.hpp"
-#include "morphvlm/train/fit.hpp"
+#include "morphvlm/plan/fit.hpp"
 
 namespace morphvlm::experiments {
 

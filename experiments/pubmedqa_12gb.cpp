@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "morphvlm/train/fit.hpp"
+#include "morphvlm/plan/fit.hpp"
 #include "morphvlm/vlm/presets.hpp"
 
 namespace morphvlm::experiments {

@@ -8,7 +8,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
-#include "morphvlm/data/tokenizer.hpp"
+#include "morphvlm/text/tokenizer.hpp"
 
 namespace morphvlm::experiments {
 

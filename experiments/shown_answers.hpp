@@ -9,9 +9,9 @@
 
 #include "experiments/train_task.hpp"
 #include "morphvlm/data/collate.hpp"
-#include "morphvlm/data/image.hpp"
+#include "morphvlm/formats/mapped_file.hpp"
+#include "morphvlm/image/image.hpp"
 #include "morphvlm/io/event_file.hpp"
-#include "morphvlm/io/mapped_file.hpp"
 #include "morphvlm/report/table.hpp"
 #include "morphvlm/vlm/generate.hpp"
 

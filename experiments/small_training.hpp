@@ -13,7 +13,7 @@
 #include "experiments/small_world.hpp"
 #include "experiments/stage.hpp"
 #include "experiments/training_cost.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::experiments {

@@ -8,7 +8,7 @@
 #include "morphvlm/data/feature_cache.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
 #include "morphvlm/data/pubmed_xml.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 
 namespace morphvlm::experiments {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 
 namespace morphvlm::experiments {
 

@@ -12,14 +12,14 @@
 #include "experiments/launch.hpp"
 #include "experiments/shown_answers.hpp"
 #include "experiments/train_rows.hpp"
-#include "morphvlm/adapt/shards.hpp"
-#include "morphvlm/adapt/streamed.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
-#include "morphvlm/core/matmul_precision.hpp"
 #include "morphvlm/data/row_order.hpp"
+#include "morphvlm/distributed/gloo.hpp"
 #include "morphvlm/io/flamingo_checkpoint.hpp"
-#include "morphvlm/train/gloo.hpp"
+#include "morphvlm/kernels/cpu/matmul_precision.hpp"
+#include "morphvlm/offload/shards.hpp"
+#include "morphvlm/offload/streamed.hpp"
 #include "morphvlm/train/trainer.hpp"
 
 namespace {

@@ -8,7 +8,7 @@
 
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/prompt.hpp"
-#include "morphvlm/data/tokenizer.hpp"
+#include "morphvlm/text/tokenizer.hpp"
 
 namespace morphvlm::experiments {
 

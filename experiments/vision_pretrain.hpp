@@ -18,7 +18,7 @@
 #include "experiments/vision_stage.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/data.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/nn.hpp"
 #include "morphvlm/train.hpp"

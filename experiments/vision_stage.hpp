@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "morphvlm/data/clip_preprocess.hpp"
+#include "morphvlm/image/clip_preprocess.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/train/trainer.hpp"
 

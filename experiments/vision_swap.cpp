@@ -7,8 +7,8 @@
 #include "experiments/sweep.hpp"
 #include "experiments/workbench.hpp"
 #include "morphvlm/data/feature_cache.hpp"
+#include "morphvlm/formats/torch_pickle.hpp"
 #include "morphvlm/io/keys_vision.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::experiments {

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "morphvlm/core/config.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 #include "repro/equivalence.hpp"
 
 namespace morphvlm::repro {

@@ -2,7 +2,7 @@
 
 #include <ranges>
 
-#include "morphvlm/data/image.hpp"
+#include "morphvlm/image/image.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/paper_claims.hpp"
 

@@ -1,13 +1,11 @@
-// Layer 6: files.
+// Layer 10: what files mean: folders of Hugging Face, OpenFlamingo and PEFT, keys, checkpoints.
 #pragma once
 
 #include "morphvlm/io/adapter_file.hpp"
-#include "morphvlm/io/atomic_file.hpp"
 #include "morphvlm/io/checkpoint.hpp"
 #include "morphvlm/io/event_file.hpp"
 #include "morphvlm/io/export.hpp"
 #include "morphvlm/io/flamingo_checkpoint.hpp"
-#include "morphvlm/io/gguf.hpp"
 #include "morphvlm/io/gguf_llama.hpp"
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/hf_language_config.hpp"
@@ -16,17 +14,10 @@
 #include "morphvlm/io/keys_flamingo.hpp"
 #include "morphvlm/io/keys_peft.hpp"
 #include "morphvlm/io/keys_vision.hpp"
-#include "morphvlm/io/mapped_file.hpp"
 #include "morphvlm/io/model_directory.hpp"
 #include "morphvlm/io/model_limits.hpp"
 #include "morphvlm/io/peft.hpp"
 #include "morphvlm/io/peft_config.hpp"
-#include "morphvlm/io/pickle.hpp"
-#include "morphvlm/io/pickle_value.hpp"
 #include "morphvlm/io/run_checkpoint.hpp"
-#include "morphvlm/io/safetensors.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
-#include "morphvlm/io/torch_tensor.hpp"
 #include "morphvlm/io/vision_folder.hpp"
 #include "morphvlm/io/weight_sources.hpp"
-#include "morphvlm/io/zip.hpp"

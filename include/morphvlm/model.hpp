@@ -1,4 +1,4 @@
-// Layer 4: towers, resamplers and language models.
+// Layer 7: towers, resamplers and language models.
 #pragma once
 
 #include "morphvlm/model/bio_gpt.hpp"

@@ -1,9 +1,8 @@
-// Layer 3: the building blocks of models.
+// Layer 6: the building blocks of models.
 #pragma once
 
 #include "morphvlm/nn/activation.hpp"
 #include "morphvlm/nn/alibi.hpp"
-#include "morphvlm/nn/attend_one.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/batch_norm.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
@@ -11,20 +10,9 @@
 #include "morphvlm/nn/decode_attention_cpu.hpp"
 #include "morphvlm/nn/embedding.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
-#include "morphvlm/nn/few_rows_bf16.hpp"
-#include "morphvlm/nn/few_rows_cpu.hpp"
-#include "morphvlm/nn/few_rows_cuda.hpp"
-#include "morphvlm/nn/few_rows_cuda_weights.hpp"
-#include "morphvlm/nn/few_rows_finish.hpp"
-#include "morphvlm/nn/few_rows_kernels.hpp"
-#include "morphvlm/nn/few_rows_product.hpp"
-#include "morphvlm/nn/few_rows_steps.hpp"
-#include "morphvlm/nn/few_rows_weights.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
-#include "morphvlm/nn/lane_sums.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"
-#include "morphvlm/nn/nf4_kernels.hpp"
 #include "morphvlm/nn/norm.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/rope.hpp"

@@ -1,4 +1,4 @@
-// Layer 10: results with what they were measured on, how sure they are, and how they are shown.
+// Layer 18: results with what they were measured on, how sure they are, and how they are shown.
 #pragma once
 
 #include "morphvlm/report/axis.hpp"

@@ -1,16 +1,11 @@
-// Layer 8: optimisation.
+// Layer 14: optimisation.
 #pragma once
 
 #include "morphvlm/train/cross_entropy.hpp"
 #include "morphvlm/train/dead.hpp"
-#include "morphvlm/train/fit.hpp"
 #include "morphvlm/train/gradient_sums.hpp"
 #include "morphvlm/train/loss.hpp"
-#include "morphvlm/train/meta_kernels.hpp"
-#include "morphvlm/train/nccl.hpp"
 #include "morphvlm/train/optim.hpp"
-#include "morphvlm/train/plan.hpp"
-#include "morphvlm/train/process_place.hpp"
 #include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/train/run_state.hpp"
 #include "morphvlm/train/schedule.hpp"

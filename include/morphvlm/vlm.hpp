@@ -1,4 +1,4 @@
-// Layer 5: the vision-language model and its decoding.
+// Layer 8: the vision-language model and its decoding.
 #pragma once
 
 #include "morphvlm/vlm/beam_search.hpp"

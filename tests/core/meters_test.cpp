@@ -10,7 +10,7 @@
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
-#include "morphvlm/nn/few_rows_product.hpp"
+#include "morphvlm/kernels/few_rows_product.hpp"
 
 namespace morphvlm::meters_test {
 namespace {

@@ -8,8 +8,8 @@
 #include <map>
 #include <string>
 
-#include "morphvlm/core/cuda_kernel.hpp"
-#include "tests/io/files.hpp"
+#include "morphvlm/kernels/cuda/cuda_kernel.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::testing {
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "morphvlm/core/late_flag.hpp"
 #include "morphvlm/core/rng.hpp"
+#include "morphvlm/kernels/cuda/late_flag.hpp"
 #include "morphvlm/nn/norm.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/self_attention.hpp"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "morphvlm/eval/rank.hpp"
-#include "morphvlm/train/plan.hpp"
+#include "morphvlm/plan/plan.hpp"
 #include "morphvlm/vlm/generate.hpp"
 #include "morphvlm/vlm/quantized_model.hpp"
 #include "tests/support/cuda.hpp"

@@ -9,10 +9,10 @@
 #include <cmath>
 #include <string>
 
-#include "morphvlm/train/plan.hpp"
+#include "morphvlm/plan/plan.hpp"
 #include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/vlm/quantized_model.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/cuda.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"

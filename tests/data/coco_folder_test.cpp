@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "morphvlm/data/missing_images.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::coco_folder_test {
 namespace {

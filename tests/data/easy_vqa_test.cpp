@@ -8,7 +8,7 @@
 #include <set>
 
 #include "data_support.hpp"
-#include "morphvlm/data/image.hpp"
+#include "morphvlm/image/image.hpp"
 
 namespace morphvlm::easy_vqa_test {
 namespace {

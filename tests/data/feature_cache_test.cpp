@@ -4,7 +4,7 @@
 
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/data/feature_cache.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::feature_cache_test {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "morphvlm/data/joint_rows.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::instruction_sets_test {

@@ -4,7 +4,7 @@
 #include "morphvlm/data/aokvqa.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 #include "morphvlm/data/vqav2.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::official_sets_test {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "morphvlm/core/rng.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::pubmed_xml_test {
 namespace {

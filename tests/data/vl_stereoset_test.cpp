@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "morphvlm/data/missing_images.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::vl_stereoset_test {
 namespace {

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm::vqa_lines_test {

@@ -4,7 +4,7 @@
 #include "morphvlm/data/aokvqa.hpp"
 #include "morphvlm/eval/aokvqa_score.hpp"
 #include "morphvlm/eval/pubmedqa_score.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::official_scores_test {

@@ -9,15 +9,15 @@
 #include <set>
 
 #include "experiments/evaluate_task.hpp"
-#include "morphvlm/adapt/quantized.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/data/load_tokenizer.hpp"
 #include "morphvlm/eval/vqa_score.hpp"
-#include "morphvlm/io/safetensors.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
+#include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/formats/torch_pickle.hpp"
+#include "morphvlm/quant/quantized.hpp"
+#include "morphvlm/text/load_tokenizer.hpp"
 #include "tests/experiments/model_folder.hpp"
 #include "tests/experiments/small_sets.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::evaluate_test {

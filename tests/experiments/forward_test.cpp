@@ -6,7 +6,7 @@
 #include "morphvlm/io/adapter_file.hpp"
 #include "morphvlm/io/model_directory.hpp"
 #include "morphvlm/io/peft.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::forward_test {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "morphvlm/core/json.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::testing {

@@ -6,7 +6,7 @@
 
 #include "experiments/model_registry.hpp"
 #include "experiments/plan_text.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 

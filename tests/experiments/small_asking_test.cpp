@@ -11,7 +11,7 @@
 #include "experiments/arguments.hpp"
 #include "experiments/bias_vl_stereoset.hpp"
 #include "morphvlm/data/missing_images.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm::experiments {

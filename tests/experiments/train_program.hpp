@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "tests/experiments/model_folder.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::testing {
 

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "experiments/train_task.hpp"
-#include "morphvlm/data/load_tokenizer.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/text/load_tokenizer.hpp"
 #include "tests/experiments/train_program.hpp"
 
 namespace morphvlm::train_test {

@@ -5,7 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "morphvlm/io/adapter_file.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
 namespace morphvlm::adapter_file_test {

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"
 

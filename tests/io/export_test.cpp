@@ -7,7 +7,7 @@
 #include "morphvlm/io/flamingo_checkpoint.hpp"
 #include "morphvlm/io/hf_language_config.hpp"
 #include "morphvlm/io/peft.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::export_test {

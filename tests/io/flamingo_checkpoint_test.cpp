@@ -5,7 +5,7 @@
 
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/model/vocabulary.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::flamingo_checkpoint_test {

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "morphvlm/io/flamingo_checkpoint.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::flamingo_keys_test {

@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "tests/io/gguf_parts.hpp"
+#include "tests/formats/gguf_parts.hpp"
 
 namespace morphvlm::gguf_llama_test {
 namespace {

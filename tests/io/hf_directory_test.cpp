@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::hf_directory_test {

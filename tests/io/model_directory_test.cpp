@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "morphvlm/io/peft.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::model_directory_test {

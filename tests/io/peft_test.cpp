@@ -5,7 +5,7 @@
 #include <set>
 
 #include "morphvlm/io/peft.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/peft_case.hpp"
 
 namespace morphvlm::peft_test {

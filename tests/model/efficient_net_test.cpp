@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "morphvlm/formats/torch_pickle.hpp"
 #include "morphvlm/io/keys.hpp"
 #include "morphvlm/io/keys_vision.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
 #include "morphvlm/model.hpp"
 #include "morphvlm/vlm.hpp"
 #include "tests/support/golden.hpp"

@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::machine_test {
 namespace {

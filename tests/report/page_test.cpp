@@ -7,7 +7,7 @@
 #include "morphvlm/report/html.hpp"
 #include "morphvlm/report/markup.hpp"
 #include "morphvlm/report/table.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::page_test {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "morphvlm/report/bars.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::plot_test {
 namespace {

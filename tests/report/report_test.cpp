@@ -7,7 +7,7 @@
 #include <limits>
 #include <string>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::report_test {
 namespace {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::statistics_test {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 #include "repro/run_rows.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm::repro {

@@ -9,7 +9,7 @@
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"
 #include "repro/run_rows.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"
 
 namespace morphvlm::repro {

@@ -12,8 +12,9 @@
 namespace morphvlm::structure {
 
 /// Layers in their order: a header includes its own and earlier ones.
-inline constexpr std::array kLayers = {"core", "adapt", "nn",    "model", "vlm",
-                                       "io",   "data",  "train", "eval",  "report"};
+inline constexpr std::array kLayers = {"core",  "kernels", "adapt",       "quant", "offload", "nn",
+                                       "model", "vlm",     "formats",     "io",    "text",    "image",
+                                       "data",  "train",   "distributed", "plan",  "eval",    "report"};
 inline constexpr std::size_t kMaxLines = 399;
 
 /// Libraries that one header alone names.

@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "morphvlm/core/cuda_kernel.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/module.hpp"
+#include "morphvlm/kernels/cuda/cuda_kernel.hpp"
 
 namespace morphvlm::testing {
 

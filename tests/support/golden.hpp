@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "morphvlm/core.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 
 namespace morphvlm::testing {
 

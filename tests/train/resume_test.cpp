@@ -10,7 +10,7 @@
 #include <optional>
 #include <thread>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"
 #include "tests/train/child.hpp"
 #include "tests/train/tiny_training.hpp"

@@ -10,7 +10,7 @@
 #include "morphvlm/data/collate.hpp"
 #include "morphvlm/train/loss.hpp"
 #include "morphvlm/train/trainer.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 #include "tests/train/tiny_training.hpp"

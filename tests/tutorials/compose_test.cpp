@@ -1,7 +1,7 @@
 // docs/tutorials/compose.md shows pieces of this file.
 #include <gtest/gtest.h>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 #include <morphvlm/morphvlm.hpp>
 using namespace morphvlm;

@@ -6,7 +6,7 @@
 
 #include "morphvlm/core/json.hpp"
 #include "tests/experiments/model_folder.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::testing {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 #include "tests/tutorials/own_images.hpp"
 
 namespace morphvlm::pages_test {

@@ -4,9 +4,9 @@
 
 #include <sys/statvfs.h>
 
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/model.hpp"
-#include "tests/io/files.hpp"
+#include "tests/formats/files.hpp"
 
 namespace morphvlm::full_size_test {
 namespace {

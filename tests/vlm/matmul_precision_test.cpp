@@ -1,12 +1,12 @@
 // Products of fp32 in fewer bits change a model's loss and gradients by little.
-#include "morphvlm/core/matmul_precision.hpp"
+#include "morphvlm/kernels/cpu/matmul_precision.hpp"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
-#include "morphvlm/core/amx_kernels.hpp"
 #include "morphvlm/core/autograd.hpp"
+#include "morphvlm/kernels/cpu/amx_kernels.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 

@@ -9,11 +9,11 @@
 #include <cmath>
 #include <cstdint>
 
-#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/kernels/cpu/affine.hpp"
 
 namespace morphvlm {
 

@@ -7,7 +7,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/state_dict.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 
 namespace morphvlm {
 

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/data/dataset.hpp"
+#include "morphvlm/data/mersenne_twister.hpp"
 #include "morphvlm/data/prompt.hpp"
 
 namespace morphvlm {

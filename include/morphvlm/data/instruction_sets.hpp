@@ -14,8 +14,8 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/core/mersenne_twister.hpp"
 #include "morphvlm/data/instruction.hpp"
+#include "morphvlm/data/mersenne_twister.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 
 namespace morphvlm {

@@ -5,11 +5,9 @@
 #include <string_view>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/text/image_tokens.hpp"
 
 namespace morphvlm {
-
-inline constexpr std::string_view kImageToken = "<image>",  ///< OpenFlamingo's spelling of an image in a text
-    kEndOfChunk = "<|endofchunk|>";  ///< and of the end of the text that belongs to one
 
 /// OpenFlamingo's VQA prompt.
 inline constexpr std::string_view kVqaPrompt =

@@ -12,10 +12,10 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/core/json_rows.hpp"
 #include "morphvlm/data/coco_folder.hpp"
 #include "morphvlm/data/dataset.hpp"
-#include "morphvlm/io/mapped_file.hpp"
+#include "morphvlm/data/json_rows.hpp"
+#include "morphvlm/formats/mapped_file.hpp"
 
 namespace morphvlm {
 

@@ -11,8 +11,8 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/format.hpp"
-#include "morphvlm/data/regex.hpp"
 #include "morphvlm/eval/contractions.hpp"
+#include "morphvlm/text/regex.hpp"
 
 namespace morphvlm {
 

@@ -11,8 +11,8 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
-#include "morphvlm/io/atomic_file.hpp"
-#include "morphvlm/io/safetensors.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
+#include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/vlm/trainable.hpp"
 
 namespace morphvlm {

@@ -12,10 +12,10 @@
 #include "morphvlm/adapt/merge.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/state_dict.hpp"
+#include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/formats/torch_pickle.hpp"
 #include "morphvlm/io/keys.hpp"
 #include "morphvlm/io/keys_flamingo.hpp"
-#include "morphvlm/io/safetensors.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
 #include "morphvlm/io/weight_sources.hpp"
 
 namespace morphvlm {

@@ -13,7 +13,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
-#include "morphvlm/io/gguf.hpp"
+#include "morphvlm/formats/gguf.hpp"
 #include "morphvlm/io/model_limits.hpp"
 
 namespace morphvlm {

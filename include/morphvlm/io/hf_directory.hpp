@@ -14,9 +14,9 @@
 
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
-#include "morphvlm/io/atomic_file.hpp"
-#include "morphvlm/io/safetensors.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
+#include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/formats/torch_pickle.hpp"
 
 namespace morphvlm {
 

@@ -19,11 +19,11 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
+#include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/formats/torch_pickle.hpp"
 #include "morphvlm/io/keys_peft.hpp"
 #include "morphvlm/io/peft_config.hpp"
-#include "morphvlm/io/safetensors.hpp"
-#include "morphvlm/io/torch_pickle.hpp"
 
 namespace morphvlm {
 

@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/kernels/cpu/affine.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
 

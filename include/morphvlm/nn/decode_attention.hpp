@@ -8,9 +8,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "morphvlm/core/cuda_kernel.hpp"
-#include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/kernels/cuda/cuda_kernel.hpp"
+#include "morphvlm/kernels/cuda/cuda_text.hpp"
 #include "morphvlm/nn/decode_attention_cpu.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/rope.hpp"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/nn/attend_one.hpp"
+#include "morphvlm/kernels/cpu/attend_one.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/rope.hpp"
 

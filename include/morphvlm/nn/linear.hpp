@@ -12,7 +12,7 @@
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/nn/few_rows_product.hpp"
+#include "morphvlm/kernels/few_rows_product.hpp"
 
 namespace morphvlm {
 

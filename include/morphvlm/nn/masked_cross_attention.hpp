@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "morphvlm/nn/attend_one.hpp"
+#include "morphvlm/kernels/cpu/attend_one.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/norm.hpp"

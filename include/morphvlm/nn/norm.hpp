@@ -14,7 +14,7 @@
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/nn/few_rows_product.hpp"
+#include "morphvlm/kernels/few_rows_product.hpp"
 
 namespace morphvlm {
 

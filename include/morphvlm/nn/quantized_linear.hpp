@@ -10,13 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "morphvlm/adapt/quantized.hpp"
-#include "morphvlm/adapt/streamed.hpp"
-#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/module.hpp"
-#include "morphvlm/nn/few_rows_product.hpp"
+#include "morphvlm/kernels/cpu/affine.hpp"
+#include "morphvlm/kernels/few_rows_product.hpp"
 #include "morphvlm/nn/linear.hpp"
+#include "morphvlm/offload/streamed.hpp"
+#include "morphvlm/quant/quantized.hpp"
 
 namespace morphvlm {
 

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "morphvlm/core/autograd_function.hpp"
-#include "morphvlm/core/cuda_kernel.hpp"
-#include "morphvlm/core/cuda_text.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/kernels/cuda/cuda_kernel.hpp"
+#include "morphvlm/kernels/cuda/cuda_text.hpp"
 #include "morphvlm/nn/rope.hpp"
 
 namespace morphvlm {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 #include "morphvlm/report/bars.hpp"
 #include "morphvlm/report/html_style.hpp"
 #include "morphvlm/report/markup.hpp"

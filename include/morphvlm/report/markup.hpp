@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "morphvlm/data/utf8.hpp"
+#include "morphvlm/text/utf8.hpp"
 
 namespace morphvlm {
 

@@ -18,7 +18,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/format.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/io/atomic_file.hpp"
+#include "morphvlm/formats/atomic_file.hpp"
 #include "morphvlm/report/machine.hpp"
 #include "morphvlm/report/statistics.hpp"
 #include "morphvlm/report/table.hpp"

@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "morphvlm/core/affine.hpp"
 #include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/kernels/cpu/affine.hpp"
 
 namespace morphvlm {
 

@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include "morphvlm/core/cuda_graph.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/module.hpp"
+#include "morphvlm/kernels/cuda/cuda_graph.hpp"
 #include "morphvlm/train/loss.hpp"
 
 namespace morphvlm {

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "morphvlm/adapt/shards.hpp"
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/offload/shards.hpp"
 #include "morphvlm/train/dead.hpp"
 #include "morphvlm/train/gradient_sums.hpp"
 #include "morphvlm/train/optim.hpp"

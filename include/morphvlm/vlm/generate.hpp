@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "morphvlm/core/late_flag.hpp"
+#include "morphvlm/kernels/cuda/late_flag.hpp"
 #include "morphvlm/vlm/beam_search.hpp"
 #include "morphvlm/vlm/sample.hpp"
 #include "morphvlm/vlm/token_reader.hpp"

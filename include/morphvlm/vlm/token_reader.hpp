@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "morphvlm/core/cuda_graph.hpp"
+#include "morphvlm/kernels/cuda/cuda_graph.hpp"
 #include "morphvlm/vlm/vlm.hpp"
 
 namespace morphvlm {

@@ -1,0 +1,135 @@
+// load_tokenizer.hpp: which tokenizer a folder or file is, and what is refused.
+#include "morphvlm/text/load_tokenizer.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/data/data_support.hpp"
+
+namespace morphvlm::load_tokenizer_test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using testing::error_of;
+using testing::golden_file;
+using ::testing::HasSubstr;
+using testing::scratch_folder;
+using testing::write_file_text;
+
+constexpr std::string_view kPieces = "mistral_common/data/tokenizer.model.v1";
+
+/// A folder with the files, each {name, text}.
+std::filesystem::path folder_of(std::initializer_list<std::pair<const char*, std::string>> files) {
+  const auto folder = scratch_folder();
+  for (const auto& [name, text] : files) write_file_text(folder / name, text);
+  return folder;
+}
+
+const std::string kVocab = R"({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<|endoftext|>": 4})",
+                  kMerges = "#version: 0.2\na b\n";
+
+TEST(LoadTokenizer, VocabAndMergesAreByteLevel) {
+  const Tokenizer tokenizer = load_tokenizer(folder_of({{"vocab.json", kVocab}, {"merges.txt", kMerges}}));
+  ASSERT_TRUE(std::holds_alternative<ByteLevelBpe>(tokenizer.kind));
+  EXPECT_THAT(encode(tokenizer, "ab b<|endoftext|>"), ElementsAre(2, 3, 1, 4));
+  EXPECT_EQ(token_roles(tokenizer).eos, 4);
+  EXPECT_EQ(token_roles(tokenizer).pad, std::nullopt);
+}
+
+TEST(LoadTokenizer, ConfigGivesRolesPrefixAndAddedTokens) {
+  const Tokenizer tokenizer = load_tokenizer(folder_of(
+      {{"vocab.json", kVocab},
+       {"merges.txt", kMerges},
+       {"tokenizer_config.json",
+        R"({"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": true, "pad_token": {"content": "<pad>"},
+            "clean_up_tokenization_spaces": true,
+            "added_tokens_decoder": {"5": {"content": "<x>", "special": false, "lstrip": true}}})"}}));
+  EXPECT_TRUE(tokenizer.clean_up_spaces);
+  EXPECT_EQ(vocab_size(tokenizer), 7);
+  EXPECT_EQ(token_roles(tokenizer).pad, 6);
+  EXPECT_THAT(encode(tokenizer, "a  <x>"), ElementsAre(3, 0, 5));
+}
+
+TEST(LoadTokenizer, NeoxFilesAreNormalized) {
+  const std::string vocab = R"({"Ã": 0, "©": 1, "Ã©": 2})";  // é in NFC is C3 A9
+  const auto files = [&](const char* type) {
+    return folder_of({{"vocab.json", vocab},
+                      {"merges.txt", "Ã ©\n"},
+                      {"tokenizer_config.json", std::string(R"({"tokenizer_class": ")") + type + "\"}"}});
+  };
+  EXPECT_THAT(encode(load_tokenizer(files("GPTNeoXTokenizer")), "e\u0301"), ElementsAre(2));
+  EXPECT_THAT(encode(load_tokenizer(files("GPT2Tokenizer")), "\u00e9"), ElementsAre(2));
+  EXPECT_THAT(encode(load_tokenizer(files("GPT2Tokenizer")), "e\u0301"), ElementsAre());
+}
+
+TEST(LoadTokenizer, WordEndsMakeItBioGpts) {
+  const Tokenizer named = load_tokenizer(golden_file("biogpt_small"));
+  ASSERT_TRUE(std::holds_alternative<BioGptBpe>(named.kind));
+  const auto folder =
+      folder_of({{"vocab.json", testing::read_file_text(golden_file("biogpt_small/vocab.json"))},
+                 {"merges.txt", testing::read_file_text(golden_file("biogpt_small/merges.txt"))}});
+  const Tokenizer found = load_tokenizer(folder);
+  ASSERT_TRUE(std::holds_alternative<BioGptBpe>(found.kind));
+  EXPECT_EQ(encode(found, "Mutations in BRCA1."), encode(named, "Mutations in BRCA1."));
+}
+
+TEST(LoadTokenizer, PiecesGoBeforeTheirFastForm) {
+  MORPHVLM_NEEDS_DATA(kPieces);
+  const auto folder =
+      folder_of({{"tokenizer.model", read_text_file(testing::data_file(kPieces))},
+                 {"tokenizer.json", "{}"},
+                 {"tokenizer_config.json",
+                  R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false, "add_eos_token": true,
+                                      "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"})"}});
+  const Tokenizer tokenizer = load_tokenizer(folder);
+  ASSERT_TRUE(std::holds_alternative<SentencePiece>(tokenizer.kind));
+  EXPECT_EQ(vocab_size(tokenizer), 32001);
+  EXPECT_EQ(token_roles(tokenizer).pad, 32000);
+  const auto ids = encode_sequence(tokenizer, "a");
+  EXPECT_EQ(ids.back(), 2);
+  EXPECT_NE(ids.front(), 1);
+  const Tokenizer alone = load_tokenizer(testing::data_file(kPieces));
+  EXPECT_EQ(encode_sequence(alone, "a").front(), 1);
+}
+
+TEST(LoadTokenizer, SaysWhatItLookedFor) {
+  EXPECT_THAT(error_of([] { load_tokenizer("/nowhere/at/all"); }), HasSubstr("/nowhere/at/all"));
+  EXPECT_THAT(error_of([] { load_tokenizer(scratch_folder()); }),
+              AllOf(HasSubstr("no tokenizer found"), HasSubstr("tokenizer.model")));
+  EXPECT_THAT(
+      error_of([] {
+        load_tokenizer(folder_of({{"tokenizer_config.json", R"({"tokenizer_class": "BioGptTokenizer"})"}}));
+      }),
+      HasSubstr("\"BioGptTokenizer\""));
+  EXPECT_THAT(error_of([] {
+                load_tokenizer(folder_of({{"vocab.txt", ""}}) / "vocab.txt");
+              }),
+              HasSubstr("expected a folder"));
+}
+
+TEST(LoadTokenizer, NamesTheFileThatIsWrong) {
+  const auto with = [](const char* name, const std::string& text) {
+    return error_of([&] {
+      const auto folder = folder_of({{"vocab.json", kVocab}, {"merges.txt", kMerges}});
+      write_file_text(folder / name, text);
+      load_tokenizer(folder);
+    });
+  };
+  EXPECT_THAT(with("vocab.json", R"({"a": 0, "b": 0})"), AllOf(HasSubstr("vocab.json"), HasSubstr("id 0")));
+  EXPECT_THAT(with("vocab.json", R"({"a": 0, "b": "1"})"),
+              AllOf(HasSubstr("vocab.json"), HasSubstr("\"b\"")));
+  EXPECT_THAT(with("vocab.json", R"(["a"])"), HasSubstr("expected an object"));
+  EXPECT_THAT(with("merges.txt", "a b\nab\n"), HasSubstr("merges.txt: line 2"));
+  EXPECT_THAT(with("merges.txt", "a x\n"), HasSubstr("\"x\""));
+  EXPECT_THAT(with("tokenizer_config.json", R"({"tokenizer_class": 3})"), HasSubstr("tokenizer_class"));
+  EXPECT_THAT(with("tokenizer_config.json", R"({"added_tokens_decoder": {"x": {"content": "y"}}})"),
+              HasSubstr("expected an id"));
+  EXPECT_THAT(with("tokenizer_config.json", R"({"added_tokens_decoder": {"9": {"content": "y"}}})"),
+              HasSubstr("\"y\""));
+  EXPECT_THAT(with("tokenizer_config.json", R"({"eos_token": {"content": 3}})"), HasSubstr("content"));
+  EXPECT_THAT(with("tokenizer.json", "{"), HasSubstr("tokenizer.json"));
+}
+
+}  // namespace
+}  // namespace morphvlm::load_tokenizer_test
