@@ -20,7 +20,9 @@
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
 #include "morphvlm/plan/plan.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/train/recorded_loss.hpp"
 #include "morphvlm/vlm.hpp"
 

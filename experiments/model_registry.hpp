@@ -13,6 +13,8 @@
 #include "morphvlm/io/model_directory.hpp"
 #include "morphvlm/io/peft.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::experiments {

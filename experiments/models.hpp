@@ -3,6 +3,8 @@
 
 #include "morphvlm/adapt.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::experiments {

@@ -9,6 +9,8 @@
 #include "experiments/model_registry.hpp"
 #include "morphvlm/adapt.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::experiments {

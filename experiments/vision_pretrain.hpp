@@ -18,9 +18,13 @@
 #include "experiments/vision_stage.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/data.hpp"
+#include "morphvlm/distributed.hpp"
 #include "morphvlm/formats/safetensors.hpp"
+#include "morphvlm/image.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/nn.hpp"
+#include "morphvlm/plan.hpp"
+#include "morphvlm/text.hpp"
 #include "morphvlm/train.hpp"
 
 namespace morphvlm::experiments {

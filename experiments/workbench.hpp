@@ -11,8 +11,11 @@
 
 #include "experiments/aokvqa_finetune.hpp"
 #include "morphvlm/data.hpp"
+#include "morphvlm/formats.hpp"
+#include "morphvlm/image.hpp"
 #include "morphvlm/io.hpp"
 #include "morphvlm/model/vocabulary.hpp"
+#include "morphvlm/text.hpp"
 
 namespace morphvlm::experiments {
 

@@ -11,8 +11,11 @@
 #include <string_view>
 
 #include "morphvlm/data.hpp"
+#include "morphvlm/formats.hpp"
+#include "morphvlm/image.hpp"
 #include "morphvlm/io.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/text.hpp"
 #include "morphvlm/train/run_state.hpp"
 #include "morphvlm/vlm.hpp"
 #include "tests/fuzz/reader.hpp"

@@ -14,8 +14,13 @@
 #include <string_view>
 
 #include "morphvlm/data.hpp"
+#include "morphvlm/distributed.hpp"
+#include "morphvlm/formats.hpp"
+#include "morphvlm/image.hpp"
 #include "morphvlm/io.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/plan.hpp"
+#include "morphvlm/text.hpp"
 #include "morphvlm/train.hpp"
 #include "tests/fuzz/reader.hpp"
 

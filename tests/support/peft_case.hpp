@@ -7,6 +7,8 @@
 #include "morphvlm/io/checkpoint.hpp"
 #include "morphvlm/io/keys.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/vlm.hpp"
 #include "tests/support/golden.hpp"
 

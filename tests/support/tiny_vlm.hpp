@@ -9,6 +9,8 @@
 #include "morphvlm/adapt.hpp"
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/model.hpp"
+#include "morphvlm/offload.hpp"
+#include "morphvlm/quant.hpp"
 #include "morphvlm/vlm.hpp"
 
 namespace morphvlm::testing {

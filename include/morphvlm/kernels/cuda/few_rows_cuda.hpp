@@ -11,9 +11,11 @@
 
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
+#include "morphvlm/kernels/cpu/nf4_levels.hpp"
 #include "morphvlm/kernels/cuda/cuda_kernel.hpp"
 #include "morphvlm/kernels/cuda/cuda_text.hpp"
 #include "morphvlm/kernels/cuda/few_rows_cuda_weights.hpp"
+#include "morphvlm/kernels/cuda/nf4_cuda.hpp"
 #include "morphvlm/kernels/few_rows_steps.hpp"
 
 namespace morphvlm {
@@ -216,7 +218,7 @@ inline bool is_few_rows_on_cuda(const Tensor& x, const Tensor& weight) {
 }
 /// The same for weights in 4 bits, of which a row must be whole blocks.
 inline bool is_few_rows_on_cuda(const Tensor& x, const Nf4Packed& weight) {
-  return detail::are_few_rows_on_cuda(x) && weight.codes.is_cuda() && weight.in % kNf4Block == 0;
+  return detail::are_few_rows_on_cuda(x) && weight.codes.is_cuda() && weight.in % detail::kNf4Block == 0;
 }
 
 /// x W^T + b for one to three weights [out, in] (see is_few_rows_on_cuda) and as many biases [out], undefined
