@@ -1,15 +1,15 @@
-// Benchmark results as a page: performance_page RAW_FOLDER takes Google Benchmark's JSON files in, keeps
-// their numbers with commit, machine and date in benchmarks/results, and writes docs/performance.md and its
-// charts.
+// Benchmark results as a page: performance_page --results RAW_FOLDER takes Google Benchmark's JSON files in,
+// keeps their numbers with commit, machine and date in benchmarks/results, and writes docs/performance.md and
+// its charts.
 #include <cmath>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "experiments/program.hpp"
 #include "morphvlm/core/format.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/formats/atomic_file.hpp"
@@ -17,6 +17,7 @@
 #include "morphvlm/report/machine.hpp"
 #include "morphvlm/report/statistics.hpp"
 #include "morphvlm/report/table.hpp"
+#include "morphvlm/report/wrap_markdown.hpp"
 
 namespace {
 
@@ -320,12 +321,6 @@ std::string peer_table(const fs::path& file, const std::string& title) {
          to_markdown(table);
 }
 
-std::string peer_section(const fs::path& file) { return peer_table(file, "Beside the Python stack"); }
-
-std::string cuda_peer_section(const fs::path& file) {
-  return peer_table(file, "Beside the Python stack, on a card");
-}
-
 // Tokens a second of each side over the rounds of the newest comparison.
 std::string llama_cpp_section(const fs::path& file) {
   const Json all = read_json(file);
@@ -365,13 +360,14 @@ void write_page(const fs::path& raw) {
   const auto add = [&](const char* name, std::string (*section)(const fs::path&)) {
     if (fs::exists(results / name)) page += section(results / name) + '\n';
   };
-  add("peer.json", peer_section);
+  add("peer.json", [](const fs::path& f) { return peer_table(f, "Beside the Python stack"); });
   add("adapter_speed.json", step_section);
   add("adapter_memory.json", memory_section);
   add("decode.json", decode_section);
   add("llama_cpp.json", llama_cpp_section);
   add("compile_time.json", compile_section);
-  add("cuda_peer.json", cuda_peer_section);
+  add("cuda_peer.json",
+      [](const fs::path& f) { return peer_table(f, "Beside the Python stack, on a card"); });
   add("cuda_adapter_speed.json", cuda_step_section);
   add("cuda_adapter_memory.json", cuda_memory_section);
   add("cuda_decode.json", cuda_decode_section);
@@ -383,15 +379,21 @@ void write_page(const fs::path& raw) {
       "open_clip_torch and transformers. `--record benchmarks/results/peer.json` after it keeps the "
       "result. `./morph bench --llama_cpp FOLDER` decodes here and with the llama-bench in that folder in "
       "turn; `--record benchmarks/results/llama_cpp.json` keeps it.\n";
-  write_file(kSource / "docs/performance.md", page);
+  write_file(kSource / "docs/performance.md", wrap_markdown(page));
 }
+
+struct Arguments {
+  fs::path results;
+};
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  write_page(argc > 1 ? argv[1] : "");
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "performance_page: " << e.what() << '\n';
-  return 1;
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> = std::to_array<FieldNote>(
+    {{"results", "a folder of fresh results to keep; empty: the page is written anew"}});
+
+int main(int argc, char** argv) {
+  return experiments::program<Arguments>(
+      {.name = "performance_page", .purpose = "Writes docs/performance.md from benchmarks/results."}, argc,
+      argv, [](const Arguments& arguments) { write_page(arguments.results); });
 }

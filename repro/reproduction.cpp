@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "morphvlm/core/format.hpp"
+#include "morphvlm/report/wrap_markdown.hpp"
 
 namespace morphvlm::repro {
 
@@ -127,7 +128,7 @@ void save_reproduction(std::span<const RowResult> rows, const SuiteInfo& info,
                        const std::filesystem::path& folder) {
   expect(!rows.empty(), "reproduction: no row was run");
   std::filesystem::create_directories(folder);
-  write_file(folder / "reproduction.md", to_markdown(rows, info));
+  write_file(folder / "reproduction.md", wrap_markdown(to_markdown(rows, info)));
   save_page(reproduction_page(rows, info), folder / "reproduction.html");
 }
 

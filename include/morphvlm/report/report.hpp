@@ -119,7 +119,7 @@ inline void check_report(const Report& report, const std::string& where,
 /// Writes the checked report to `path` as JSON, atomically.
 inline void save_report(const Report& report, const std::filesystem::path& path) {
   check_report(report, path.string());
-  write_file(path, to_json(report).dump(2) + '\n');
+  write_file(path, json_text(to_json(report), 2) + '\n');
 }
 
 /// Reads and checks a report. A missing or unknown key, another version or a metric without a value is an
