@@ -73,6 +73,29 @@ TEST_F(Layers, ALibraryOutsideItsHeaderIsFound) {
   EXPECT_THAT(check_tree(root), ElementsAre(AllOf(HasSubstr("<torch/torch.h>"), HasSubstr("too slow"))));
 }
 
+TEST_F(Layers, AKernelOutsideItsFolderIsFound) {
+  const std::string on_cpu = "#pragma once\n__attribute__((target(\"avx2\"))) inline void f() {}\n",
+                    on_cuda = "#pragma once\ninline constexpr auto kText = R\"(__global__ void f() {})\";\n";
+  plant("kernels/cpu/a.hpp", on_cpu);
+  plant("kernels/cuda/a.hpp", on_cuda);
+  EXPECT_THAT(check_tree(root), IsEmpty());
+  plant("nn/a.hpp", on_cpu);
+  EXPECT_THAT(check_tree(root), ElementsAre("nn/a.hpp: has a kernel, which belongs in kernels/"));
+  plant("nn/a.hpp", on_cuda);
+  EXPECT_THAT(check_tree(root), ElementsAre("nn/a.hpp: has a kernel, which belongs in kernels/"));
+}
+
+TEST_F(Layers, EachLayerHasAnUmbrellaOfAllItsHeaders) {
+  plant("nn/a.hpp", "#pragma once\n");
+  plant("kernels/cpu/b.hpp", "#pragma once\n");
+  plant("nn.hpp", "#pragma once\n#include \"morphvlm/nn/a.hpp\"\n");
+  plant("kernels.hpp", "#pragma once\n#include \"morphvlm/kernels/cpu/b.hpp\"\n");
+  EXPECT_THAT(check_umbrellas(root), IsEmpty());
+  plant("nn/c.hpp", "#pragma once\n");
+  EXPECT_THAT(check_umbrellas(root), ElementsAre("nn.hpp: lacks nn/c.hpp"));
+  EXPECT_THAT(check_umbrellas(MORPHVLM_SOURCE_DIR), IsEmpty());
+}
+
 TEST_F(Layers, UnknownLayersAndRelativePathsAreFound) {
   plant("util/a.hpp", "#pragma once\n");
   EXPECT_THAT(check_tree(root), ElementsAre("util/a.hpp: is in no layer"));

@@ -5,6 +5,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <regex>
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ inline constexpr std::array kOwners = {
     Owner{"nlohmann/.*", "core/json.hpp"},
     Owner{"torch/torch\\.h|torch/all\\.h|torch/nn.*|ATen/ATen\\.h", ""},
 };
+
+/// What has an instruction set or a grid in it stands in kernels/ alone.
+inline constexpr const char* kKernelText =
+    R"(__attribute__\(\(target|_mm(256|512)?_[a-z]|__global__|blockIdx)";
 
 /// Place of a layer in the order; -1 if there is none of that name.
 inline int layer_index(const std::string& name) {
@@ -62,15 +67,16 @@ inline std::vector<std::string> check_include(const std::string& header, const s
 
 /// What is wrong with the header `file`, called `header` in messages.
 inline std::vector<std::string> check_header(const std::filesystem::path& file, const std::string& header) {
-  static const std::regex kInclude(R"(\s*#\s*include\s*([<"])([^>"]+)[>"].*)");
+  static const std::regex kInclude(R"(\s*#\s*include\s*([<"])([^>"]+)[>"].*)"), kKernel(kKernelText);
   std::vector<std::string> wrong;
   if (layer_of(header) < 0) wrong.push_back(header + ": is in no layer");
-  bool guarded = false, names_autograd = false, includes_autograd = false;
+  bool guarded = false, names_autograd = false, includes_autograd = false, has_kernel = false;
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
     guarded = guarded || line == "#pragma once";
     names_autograd = names_autograd || line.find("torch::autograd::") != std::string::npos;
     includes_autograd = includes_autograd || line.starts_with("#include <torch/csrc/autograd/");
+    has_kernel = has_kernel || std::regex_search(line, kKernel);
     std::smatch match;
     if (!std::regex_match(line, match, kInclude)) continue;
     for (std::string& w : check_include(header, match[2], match[1] == "\"")) wrong.push_back(std::move(w));
@@ -78,6 +84,8 @@ inline std::vector<std::string> check_header(const std::filesystem::path& file, 
   // The test of headers precompiles LibTorch's autograd, so it would not notice.
   if (names_autograd && !includes_autograd)
     wrong.push_back(header + ": names torch::autograd and includes none of its headers");
+  if (has_kernel && !header.starts_with("kernels/"))
+    wrong.push_back(header + ": has a kernel, which belongs in kernels/");
   if (!guarded) wrong.push_back(header + ": has no #pragma once");
   return wrong;
 }
@@ -88,6 +96,25 @@ inline std::size_t line_count(const std::filesystem::path& file) {
   std::size_t lines = 0;
   for (std::string line; std::getline(in, line);) ++lines;
   return lines;
+}
+
+/// Which headers a layer's umbrella lacks: it includes all of its own, so that a layer's name is enough.
+inline std::vector<std::string> check_umbrellas(const std::filesystem::path& root) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> wrong;
+  const fs::path headers = root / "include" / "morphvlm";
+  for (const char* layer : kLayers) {
+    if (!fs::exists(headers / layer)) continue;
+    const std::string umbrella = std::string(layer) + ".hpp";
+    std::ifstream in(headers / umbrella);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(headers / layer)) {
+      const std::string header = entry.path().lexically_relative(headers).generic_string();
+      if (entry.is_regular_file() && text.find("#include \"morphvlm/" + header + "\"\n") == std::string::npos)
+        wrong.push_back(umbrella + ": lacks " + header);
+    }
+  }
+  return wrong;
 }
 
 /// Everything that is wrong with the headers under `root`/include/morphvlm, and which sources are too long.
