@@ -1,4 +1,5 @@
-// image.hpp, png_codec.hpp, jpeg_codec.hpp, resize.hpp, clip_preprocess.hpp against Pillow and open_clip.
+// image.hpp, png_codec.hpp, jpeg_codec.hpp, resize.hpp, clip_preprocess.hpp against Pillow and open_clip;
+// pictures in other modes than RGB are in pixel_kinds_test.cpp.
 #include "morphvlm/image/image.hpp"
 
 #include <ATen/ops/arange.h>
@@ -9,10 +10,10 @@
 
 #include <cmath>
 
-#include "data_support.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/image/clip_preprocess.hpp"
-#include "sha256.hpp"
+#include "tests/data/data_support.hpp"
+#include "tests/support/sha256.hpp"
 
 namespace morphvlm::image_test {
 namespace {
@@ -71,7 +72,8 @@ TEST(Image, PhotographsLikePillowAndOpenClip) {
     const Image image = read_image(data_file("skimage/data/" + source));
     EXPECT_EQ(testing::sha256(bytes_of(image)), row.at("rgb_sha256").get<std::string>()) << source;
     const Image expected = read_image(golden_file(row.at("result").get<std::string>()));
-    EXPECT_TRUE(at::equal(clip_crop(image, size).pixels, expected.pixels)) << source << " to " << size;
+    EXPECT_TRUE(at::equal(clip_square(image, {.size = size}).pixels, expected.pixels))
+        << source << " to " << size;
     const Tensor pixels = clip_pixels(image, {.size = size});
     ASSERT_EQ(pixels.sizes(), (std::vector<std::int64_t>{3, size, size}));
     ASSERT_TRUE(pixels.is_contiguous());
@@ -208,21 +210,21 @@ TEST(Image, RefusesCmyk) {
 }
 
 TEST(ClipPreprocess, ShortSideAndCentre) {
-  EXPECT_TRUE(at::equal(clip_crop(ramp(4, 4), 4).pixels, ramp(4, 4).pixels));
+  EXPECT_TRUE(at::equal(clip_square(ramp(4, 4), {.size = 4}).pixels, ramp(4, 4).pixels));
   // Half a pixel of margin rounds to even: 1 extra column -> 0, 3 -> 2.
-  EXPECT_TRUE(at::equal(clip_crop(ramp(4, 5), 4).pixels, ramp(4, 5).pixels.narrow(1, 0, 4)));
-  EXPECT_TRUE(at::equal(clip_crop(ramp(7, 4), 4).pixels, ramp(7, 4).pixels.narrow(0, 2, 4)));
-  EXPECT_EQ(clip_crop(ramp(3, 1000), 2).width(), 2);
-  EXPECT_THROW(clip_crop(ramp(4, 4), 0), Error);
-  EXPECT_THROW(clip_crop({}, 4), Error);
-  EXPECT_THAT(error_of([] { clip_crop(ramp(1, 100000), 10000); }), HasSubstr("above the limit"));
+  EXPECT_TRUE(at::equal(clip_square(ramp(4, 5), {.size = 4}).pixels, ramp(4, 5).pixels.narrow(1, 0, 4)));
+  EXPECT_TRUE(at::equal(clip_square(ramp(7, 4), {.size = 4}).pixels, ramp(7, 4).pixels.narrow(0, 2, 4)));
+  EXPECT_EQ(clip_square(ramp(3, 1000), {.size = 2}).width(), 2);
+  EXPECT_THROW(clip_square(ramp(4, 4), {.size = 0}), Error);
+  EXPECT_THROW(clip_square({}, {.size = 4}), Error);
+  EXPECT_THAT(error_of([] { clip_square(ramp(1, 100000), {.size = 10000}); }), HasSubstr("above the limit"));
   EXPECT_THAT(error_of([] { clip_pixels(ramp(4, 4), {.size = 4, .mean = {0.5}}); }), HasSubstr("3 values"));
 }
 
 TEST(ClipPreprocess, FlatStaysFlat) {
   const Image flat{at::full({37, 53, 3}, 200, at::kByte)};
   for (const std::int64_t size : {1, 36, 37, 100})
-    EXPECT_TRUE(clip_crop(flat, size).pixels.eq(200).all().item<bool>()) << size;
+    EXPECT_TRUE(clip_square(flat, {.size = size}).pixels.eq(200).all().item<bool>()) << size;
 }
 
 }  // namespace

@@ -91,6 +91,13 @@ TEST(ClipVit, PixelsOfAnotherSizeAreRefused) {
               module(at::zeros({3, 35, 35}));
             }),
             "ClipViT: expected pixels [n, 3, S, S], found [3, 35, 35]");
+  for (const auto type : {at::kByte, at::kLong, at::kBool})
+    EXPECT_THAT(message_of([&] {
+                  module(at::zeros({2, 3, 35, 35}, type));
+                }),
+                ::testing::HasSubstr("ClipViT: expected pixels of a floating-point type"))
+        << type;
+  EXPECT_THAT(message_of([&] { module({}); }), ::testing::HasSubstr("found undefined"));
 }
 
 TEST(ClipVit, APatchThatDoesNotDivideTheImageIsRefused) {

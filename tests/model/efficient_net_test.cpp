@@ -68,6 +68,11 @@ TEST(EfficientNet, PicturesOfAnotherShapeAreRefused) {
               tower(at::zeros({1, 1, 32, 32}));
             }),
             "EfficientNet: expected pixels [n, 3, height, width], found [1, 1, 32, 32]");
+  EXPECT_EQ(testing::message_of([&] {
+              tower(at::zeros({1, 3, 32, 32}, at::kByte));
+            }),
+            "EfficientNet: expected pixels of a floating-point type, scaled and normalised (clip_pixels), "
+            "found Byte [1, 3, 32, 32]");
 }
 
 // The swap that the paper leaves as future work: another tower, everything else the same type.

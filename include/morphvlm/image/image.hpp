@@ -12,7 +12,8 @@
 
 namespace morphvlm {
 
-/// Decodes the bytes of a PNG or JPEG file; `where` (the file) leads the message of any error.
+/// Decodes the bytes of a PNG or JPEG file; `where` (the file) leads the message of any error. EXIF
+/// orientation is not applied, as in Pillow.
 inline Image decode_image(std::span<const std::byte> bytes, std::string_view where) {
   if (is_png(bytes)) return decode_png(bytes, where);
   if (is_jpeg(bytes)) return decode_jpeg(bytes, where);

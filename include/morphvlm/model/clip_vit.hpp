@@ -19,6 +19,7 @@
 #include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/kernels/cpu/affine.hpp"
+#include "morphvlm/model/pixel_input.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/feed_forward.hpp"
 
@@ -148,6 +149,7 @@ struct ClipVitModule {
 
   /// pixels [n, 3, S, S] -> tokens with positions, the class token first: [n, (1 +) patches, dim]
   Tensor embed(const Tensor& pixels) const {
+    detail::expect_scaled_pixels(pixels, "ClipViT");
     expect(pixels.dim() == 4 && pixels.size(1) == 3, "ClipViT: expected pixels [n, 3, S, S], found ",
            to_string(pixels.sizes()));
     const auto dtype = pixels.scalar_type();

@@ -16,6 +16,7 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/init.hpp"
+#include "morphvlm/model/pixel_input.hpp"
 #include "morphvlm/nn/batch_norm.hpp"
 
 namespace morphvlm {
@@ -119,6 +120,7 @@ struct EfficientNetModule {
 
   /// pixels [n, 3, height, width] -> [n, tokens, 1280], one token for each 32 x 32 pixels: 49 at 224.
   Tensor operator()(const Tensor& pixels) const {
+    detail::expect_scaled_pixels(pixels, "EfficientNet");
     expect(pixels.dim() == 4 && pixels.size(1) == 3,
            "EfficientNet: expected pixels [n, 3, height, width], found ", to_string(pixels.sizes()));
     Tensor x = detail::relu6(bn0(conv_stem(pixels)));
