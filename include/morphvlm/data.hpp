@@ -8,6 +8,7 @@
 #include "morphvlm/data/dataset.hpp"
 #include "morphvlm/data/easy_vqa.hpp"
 #include "morphvlm/data/feature_cache.hpp"
+#include "morphvlm/data/feature_rows.hpp"
 #include "morphvlm/data/few_shot.hpp"
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/instruction_sets.hpp"

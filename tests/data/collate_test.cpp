@@ -33,6 +33,19 @@ Tensor tensor_of(const Rows& rows) {
   return at::stack(out);
 }
 
+TEST(MediaCounts, AreThoseOfThePicturesRowByRow) {
+  const std::vector<TokenIds> rows = {{kMedia, 1}, {1, kMedia}, {kMedia, kMedia}};
+  const std::vector<std::int64_t> pictures = {1, 1, 2}, one = {1};
+  EXPECT_NO_THROW(expect_media_counts(rows, kMedia, pictures, "train"));
+  EXPECT_NO_THROW(expect_media_counts(std::span(rows).first(2), kMedia, one, "train"));
+  EXPECT_THAT(testing::message_of([&] { expect_media_counts(rows, kMedia, one, "train"); }),
+              "train: row 2: expected as many media tokens (id 90) as pictures, 1, found 2");
+  EXPECT_THAT(testing::message_of([&] {
+                expect_media_counts(rows, kMedia, std::vector<std::int64_t>{1, 2, 2}, "x");
+              }),
+              "x: row 1: expected as many media tokens (id 90) as pictures, 2, found 1");
+}
+
 TEST(PadRows, OnEitherSide) {
   const std::vector<TokenIds> rows = {{1, 2, 3}, {4}, {}};
   const auto right = pad_rows(rows, 9, Padding::right);

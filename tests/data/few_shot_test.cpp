@@ -103,6 +103,25 @@ TEST(FewShot, BeforeVersion2OneSelectionHasThePoolAndTheQuestions) {
   }
 }
 
+TEST(FewShot, NumbersThatCannotBeDrawnAreNamed) {
+  const auto message = [](std::int64_t train, std::int64_t test, const FewShotConfig& c) {
+    return testing::message_of([&] { select_few_shot(train, test, c); });
+  };
+  EXPECT_EQ(message(9, 9, {.shots = 8, .query_set = 4}),
+            "few-shot: too few demonstrations: shots 8 take 8, query_set has 4");
+  EXPECT_EQ(message(1, 9, {.query_set = 1}),
+            "few-shot: too few demonstrations: shots 0 take 2, query_set has 1");
+  EXPECT_EQ(
+      message(9, 9, {.query_set = 10}),
+      "few-shot: query_set: expected at most 9, which is how many rows there are to demonstrate, found 10");
+  EXPECT_EQ(message(9, 9, {.samples = -1, .query_set = 4}),
+            "few-shot: samples: expected 0 (all) to 9, which is how many questions there are, found -1");
+  EXPECT_EQ(message(9, 9, {.shots = -1, .query_set = 4}), "few-shot: expected shots of 0 or more, found -1");
+  EXPECT_EQ(
+      testing::message_of([] { select_few_shot_v0(9, {.samples = 6, .query_set = 4}); }),
+      "few-shot: query_set 4 and samples 6: expected at most 9 together, which is how many rows there are");
+}
+
 TEST(FewShot, SeedsAreThoseOfNumpy) {
   EXPECT_EQ(testing::message_of([] { select_few_shot(9, 9, {.query_set = 9, .seed = -1}); }),
             "few-shot: expected a seed from 0 to 2^32 - 1, found -1");

@@ -128,7 +128,9 @@ TEST(InstructionSets, WhatIsWrongIsNamed) {
       read_instructions(put(folder / "a.json", R"([{"instruction": "i", "input": ""}])"), kAlpacaKeys),
       HasSubstr("a.json: row 0: key \"output\" is missing"));
   EXPECT_ERROR(read_instructions(put(folder / "a.jsonl", "{}\n"), kDollyKeys),
-               HasSubstr("row 0: key \"instruction\""));
+               HasSubstr("a.jsonl: line 1: key \"instruction\""));
+  EXPECT_ERROR(read_instructions(put(folder / "list.jsonl", "[\n{}\n]"), kDollyKeys),
+               HasSubstr("list.jsonl: line 1: expected JSON lines"));
   EXPECT_ERROR(read_instructions(put(folder / "b.json", "[]"), kAlpacaKeys), HasSubstr("no instruction"));
   EXPECT_ERROR(read_instructions(folder / "no.jsonl", kDollyKeys), HasSubstr("cannot be opened"));
   EXPECT_ERROR(read_baize(put(folder / "c.json", R"([{"input": "[|Human|] a [|Human|] "}])")),

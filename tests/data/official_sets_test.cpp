@@ -59,6 +59,23 @@ TEST_F(OfficialSets, VqaV2) {
   EXPECT_TRUE(read_vqav2({files.questions, {}, "x"}).examples[0].answers.empty());
 }
 
+TEST_F(OfficialSets, VqaV2WithAMarkInFront) {
+  const auto mark = [&](const char* name, const Json& json) {
+    const auto path = write(name, json);
+    const std::string text = "\xEF\xBB\xBF" + read_file_bytes(path);
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  };
+  const auto questions = write("plain.json", vqa_questions());
+  const auto plain = read_vqav2({questions, {}, "val2014"}),
+             marked = read_vqav2({mark("marked.json", vqa_questions()), {}, "val2014"});
+  ASSERT_EQ(marked.examples.size(), plain.examples.size());
+  EXPECT_EQ(marked.examples[0].question, plain.examples[0].question);
+  std::ofstream(questions, std::ios::binary) << "\x1F\x8B\x08";
+  EXPECT_ERROR(read_vqav2({questions, {}, "val2014"}),
+               HasSubstr("plain.json: expected UTF-8 text, found gzip data"));
+}
+
 TEST_F(OfficialSets, VqaV2WhoseFilesDoNotFit) {
   const auto questions = write("q.json", vqa_questions());
   const auto with = [&](const Json& annotations) {
@@ -104,14 +121,17 @@ TEST_F(OfficialSets, AOkvqa) {
   hidden["question_id"] = "other";
   for (const auto* key : {"correct_choice_idx", "direct_answers", "rationales", "difficult_direct_answer"})
     hidden.erase(key);
-  const auto data = read_aokvqa(write("a.json", {aokvqa_row(), hidden}), "coco/val2017");
-  ASSERT_EQ(data.examples.size(), 2u);
+  const auto data = read_aokvqa(write("a.json", Json::array({aokvqa_row()})), "coco/val2017");
+  ASSERT_EQ(data.examples.size(), 1u);
   const auto& e = data.examples[0];
   EXPECT_EQ(e.image, "coco/val2017/000000461751.jpg");
   EXPECT_EQ(e.choices.at(static_cast<std::size_t>(e.correct_choice)), "cigarette");
   EXPECT_EQ(e.answers, (Strings{"cigarette", "cigarette"}));
   EXPECT_EQ(e.rationales.size(), 2u);
-  EXPECT_EQ(data.examples[1].correct_choice, -1);
+  const auto test_split = read_aokvqa(write("t.json", Json::array({hidden})), "coco/test2017");
+  EXPECT_EQ(test_split.examples.at(0).correct_choice, -1);
+  EXPECT_ERROR(read_aokvqa(write("m.json", {aokvqa_row(), hidden}), "x"),
+               HasSubstr("m.json: row 1: expected a correct_choice_idx in every row or in none"));
   Json wrong = aokvqa_row();
   wrong["correct_choice_idx"] = 4;
   EXPECT_ERROR(read_aokvqa(write("b.json", Json::array({wrong})), "x"),
@@ -144,6 +164,18 @@ TEST_F(OfficialSets, PubMedQa) {
                HasSubstr("1 of 1 questions"));
   EXPECT_ERROR(read_pubmedqa_decisions(write("t.json", {{"1", "perhaps"}})),
                HasSubstr("1: expected yes, no or maybe"));
+  Json open = row, null = row;
+  open.erase("final_decision");
+  null["final_decision"] = nullptr;
+  EXPECT_ERROR(read_pubmedqa(write("m.json", {{"1", row}, {"2", open}})),
+               HasSubstr("m.json: 2: expected a final_decision in every row or in none, found none here"));
+  EXPECT_ERROR(read_pubmedqa(write("m.json", {{"1", open}, {"2", row}})),
+               HasSubstr("2: expected a final_decision"));
+  EXPECT_ERROR(read_pubmedqa(write("m.json", {{"1", null}})), HasSubstr("1: key \"final_decision\""));
+  const auto unlabelled = read_pubmedqa(write("ori_pqau.json", {{"7", open}}));
+  EXPECT_ERROR(expect_decisions(unlabelled, "ori_pqau.json"),
+               HasSubstr("ori_pqau.json: 7: expected a final_decision of yes, no or maybe, found none"));
+  EXPECT_NO_THROW(expect_decisions(all, "ori_pqal.json"));
   Json wrong = row;
   wrong.erase("CONTEXTS");
   EXPECT_ERROR(read_pubmedqa(write("w.json", {{"5", wrong}})), HasSubstr("5: key \"CONTEXTS\" is missing"));

@@ -68,6 +68,9 @@ TEST(VlStereoSetFile, WhatIsWrongIsNamed) {
   EXPECT_ERROR(read(kHeader + "age,t,c,s,a,u,1,url,\n"), HasSubstr("column \"bias_type\""));
   EXPECT_ERROR(read(kHeader + "race,t,c,,a,u,1,url,\n"), HasSubstr("column \"stereotype\" is empty"));
   EXPECT_ERROR(read(kHeader + "race,t\n"), HasSubstr("2 fields"));
+  EXPECT_ERROR(read(kHeader + "race,caf\xE9,c,s,a,u,1,url,\n"),
+               HasSubstr("v.csv: line 2: expected UTF-8 text"), HasSubstr("Windows-1252"));
+  EXPECT_ERROR(read("\xFF\xFE" + kHeader), HasSubstr("found UTF-16 text"));
 }
 
 // As the official file has it in one row: something in the column without a name.

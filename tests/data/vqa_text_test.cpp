@@ -72,6 +72,13 @@ TEST(TokenizeVqa, CutsAtTheFirstMediaToken) {
   EXPECT_EQ(said(whole_text(late)), "Q: red?<image>, <image>. A: no!");
 }
 
+TEST(TokenizeVqa, AQuestionOrAnswerWithAMediaTokenIsAnError) {
+  EXPECT_THAT(testing::message_of([&] { tokenize_vqa(kVqaPrompt, "a <image>?", "no", 256, encode); }),
+              HasSubstr("question \"a <image>?\": expected no media token (id 256) in it"));
+  EXPECT_THAT(testing::message_of([&] { tokenize_vqa(kVqaPrompt, "red?", "<image>", 256, encode); }),
+              HasSubstr("answer \"<image>\": expected no media token"));
+}
+
 TEST(TokenizeVqa, AQueryWithoutMediaTokenIsAnError) {
   for (const char* prompt : {"{question}{answer}", "{question}{answer}<image>"}) {
     EXPECT_THAT(testing::message_of([&] { tokenize_vqa(prompt, "q", "a", 256, encode); }),

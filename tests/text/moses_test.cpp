@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/utf8.hpp"
 #include "morphvlm/text/moses_detokenizer.hpp"
-#include "morphvlm/text/utf8.hpp"
 #include "tests/data/data_support.hpp"
 #include "tests/support/sha256.hpp"
 

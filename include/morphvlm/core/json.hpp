@@ -113,6 +113,12 @@ inline Json parse_json(std::string_view text, std::string_view where) {
   return builder.take();
 }
 
+/// `json` as text on one line, or laid out with `indent`. Bytes that are no UTF-8, as a path's may be, become
+/// U+FFFD: the library would throw.
+inline std::string json_text(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 /// Reads and parses a whole file.
 inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_text_file(path), path.string());

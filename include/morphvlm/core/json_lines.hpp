@@ -25,7 +25,7 @@ struct JsonLines {
   template <class T>
   void write(const T& record) {
     if (path_.empty()) return;
-    out_ << to_json(record).dump() << '\n' << std::flush;
+    out_ << json_text(to_json(record)) << '\n' << std::flush;
     expect(out_.good(), path_.string(), ": cannot be written (disk full?)");
   }
 

@@ -37,7 +37,8 @@ inline VqaExample read_aokvqa_row(const Json& row, const std::filesystem::path& 
 
 }  // namespace detail
 
-/// Reads a split. `images` is the folder of its pictures ("val2017"). Errors name file, row (from 0) and key.
+/// Reads a split. `images` is the folder of its pictures ("val2017"). Either all rows tell their answers or
+/// none does. Errors name file, row (from 0) and key.
 inline VqaDataset read_aokvqa(const std::filesystem::path& file, const std::filesystem::path& images) {
   const Json rows = read_json(file);
   expect(rows.is_array() && !rows.empty(), file.string(), ": expected a list of questions that is not empty");
@@ -48,6 +49,10 @@ inline VqaDataset read_aokvqa(const std::filesystem::path& file, const std::file
     out.examples.push_back(detail::read_aokvqa_row(row, images, where));
     expect(ids.insert(out.examples.back().id).second, where, ": question_id \"", out.examples.back().id,
            "\" stands there twice");
+    const bool told = out.examples.back().correct_choice >= 0,
+               first = out.examples.front().correct_choice >= 0;
+    expect(told == first, where, ": expected a correct_choice_idx in every row or in none, found ",
+           told ? "one here and none in row 0" : "none here and one in row 0");
   }
   return out;
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -74,6 +75,20 @@ inline Tensor openflamingo_labels(const Tensor& ids, const Tensor& mask, std::in
   const Tensor inside = last(media).gt(ended);
   const Tensor counts = inside.logical_and(ids.ne(media)).logical_and(mask.ne(0));
   return ids.masked_fill(counts.logical_not(), kIgnoredLabel);
+}
+
+/// Error that names the first row whose media tokens are not as many as its pictures: `pictures` has a number
+/// for each row, or one for all. `where` leads it.
+inline void expect_media_counts(std::span<const TokenIds> rows, std::int64_t media,
+                                std::span<const std::int64_t> pictures, std::string_view where) {
+  expect(pictures.size() == 1 || pictures.size() == rows.size(), where, ": ", rows.size(),
+         " rows, but numbers of pictures for ", pictures.size());
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto found = std::ranges::count(rows[r], media);
+    const auto wanted = pictures[pictures.size() == 1 ? 0 : r];
+    expect(found == wanted, where, ": row ", r, ": expected as many media tokens (id ", media,
+           ") as pictures, ", wanted, ", found ", found);
+  }
 }
 
 /// A training batch of whole texts, right-padded; only the answers are supervised.

@@ -84,9 +84,11 @@ inline std::vector<CsvRow> parse_csv(std::string_view text, std::string_view whe
   return rows;
 }
 
-/// Reads a whole file; see parse_csv.
+/// Reads a whole file of UTF-8 text; see parse_csv.
 inline std::vector<CsvRow> read_csv(const std::filesystem::path& path) {
-  return parse_csv(read_text_file(path), path.string());
+  const std::string text = read_text_file(path);
+  expect_utf8_file(text, path.string());
+  return parse_csv(text, path.string());
 }
 
 }  // namespace morphvlm

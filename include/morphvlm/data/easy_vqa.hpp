@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -14,6 +13,7 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/dataset.hpp"
 
 namespace morphvlm {
@@ -21,13 +21,9 @@ namespace morphvlm {
 namespace detail {
 
 inline std::vector<std::string> read_answer_names(const std::filesystem::path& path) {
-  std::ifstream in(path);
-  expect(in.good(), path.string(), ": cannot be opened for reading");
   std::vector<std::string> names;
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) names.push_back(line);
-  }
+  for (std::string& line : split_lines(read_text_file(path)))
+    if (!line.empty()) names.push_back(std::move(line));
   expect(!names.empty(), path.string(), ": expected one answer a line, found none");
   return names;
 }

@@ -46,11 +46,23 @@ inline std::uint32_t few_shot_seed(const FewShotConfig& c) {
   return static_cast<std::uint32_t>(c.seed);
 }
 
+/// Refuses what cannot be drawn: numbers that Python would refuse, under the names of the fields.
+inline void expect_few_shot(std::int64_t train_rows, std::int64_t test_rows, const FewShotConfig& c) {
+  expect(c.shots >= 0, "few-shot: expected shots of 0 or more, found ", c.shots);
+  expect(c.samples >= 0 && c.samples <= test_rows, "few-shot: samples: expected 0 (all) to ", test_rows,
+         ", which is how many questions there are, found ", c.samples);
+  expect(c.query_set >= 0 && c.query_set <= train_rows, "few-shot: query_set: expected at most ", train_rows,
+         ", which is how many rows there are to demonstrate, found ", c.query_set);
+  expect(c.demonstrations() <= c.query_set, "few-shot: too few demonstrations: shots ", c.shots, " take ",
+         c.demonstrations(), ", query_set has ", c.query_set);
+}
+
 }  // namespace detail
 
 /// The trial's questions in the order they are asked.
 inline std::vector<FewShotQuery> select_few_shot(std::int64_t train_rows, std::int64_t test_rows,
                                                  const FewShotConfig& c) {
+  detail::expect_few_shot(train_rows, test_rows, c);
   NumpyRandom numpy(detail::few_shot_seed(c));
   const auto asked = numpy.choice(test_rows, c.samples > 0 ? c.samples : test_rows);
   const auto pool = numpy.choice(train_rows, c.query_set);
@@ -72,6 +84,9 @@ inline std::vector<FewShotQuery> select_few_shot(std::int64_t train_rows, std::i
 /// pool, the others are asked in their order. It did not seed the generator of the demonstrations; here
 /// `seed` does.
 inline std::vector<FewShotQuery> select_few_shot_v0(std::int64_t rows, const FewShotConfig& c) {
+  detail::expect_few_shot(rows, rows, c);
+  expect(c.query_set + c.samples <= rows, "few-shot: query_set ", c.query_set, " and samples ", c.samples,
+         ": expected at most ", rows, " together, which is how many rows there are");
   NumpyRandom numpy(detail::few_shot_seed(c));
   const auto drawn = numpy.choice(rows, c.query_set + c.samples);
   PythonRandom python(static_cast<std::uint64_t>(c.seed));

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/data/instruction.hpp"
+#include "morphvlm/data/json_rows.hpp"
 #include "morphvlm/data/mersenne_twister.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 
@@ -141,21 +141,20 @@ inline std::vector<std::pair<std::string, std::string>> read_baize_turns(std::st
 }  // namespace detail
 
 /// Instructions without pictures, from a JSON list or, where the name ends with .jsonl, an object a line.
-/// Errors name file, row (from 0) and key.
+/// Errors name file, row (from 0) or line (from 1) and key.
 inline std::vector<InstructionText> read_instructions(const std::filesystem::path& file,
                                                       const InstructionKeys& keys) {
   std::vector<InstructionText> out;
-  const auto where = [&] { return file.string() + ": row " + std::to_string(out.size()); };
   if (file.extension() == ".jsonl") {
-    std::ifstream in(file);
-    expect(in.good() && !std::filesystem::is_directory(file), file.string(),
-           ": cannot be opened for reading");
-    for (std::string line; std::getline(in, line);)
-      out.push_back(detail::read_instruction(parse_json(line, where()), keys, where()));
+    for_each_json_line(file, [&](const Json& row, std::int64_t, const std::string& at) {
+      out.push_back(detail::read_instruction(row, keys, at));
+    });
   } else {
     const Json rows = read_json(file);
     expect(rows.is_array(), file.string(), ": expected a list of instructions");
-    for (const auto& row : rows) out.push_back(detail::read_instruction(row, keys, where()));
+    for (const auto& row : rows)
+      out.push_back(
+          detail::read_instruction(row, keys, file.string() + ": row " + std::to_string(out.size())));
   }
   expect(!out.empty(), file.string(), ": no instruction");
   return out;

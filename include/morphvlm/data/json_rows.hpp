@@ -1,13 +1,17 @@
-// Long lists in JSON files, one element at a time: VQAv2's annotations as a whole would take gigabytes.
+// Rows of JSON files: long lists one element at a time (VQAv2's annotations as a whole would take gigabytes),
+// and JSON lines.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <string_view>
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/text_file.hpp"
 
 namespace morphvlm {
 
@@ -110,6 +114,31 @@ void for_each_json_row(std::string_view text, std::string_view key, std::string_
   expect(in.peek() == '\0' && in.at == text.size(), where,
          ": not valid JSON: text behind the object at byte ", in.at);
   expect_list(found);
+}
+
+/// Calls `row(Json, number, where)` for each line of a file of JSON lines, an object each; `number` counts
+/// from 1 and `where` names file and line, for messages. Empty lines are passed over. Errors: a line that is
+/// no object; a file that is one JSON value over several lines.
+template <class F>
+void for_each_json_line(const std::filesystem::path& file, F&& row) {
+  const auto lines = split_lines(read_text_file(file));
+  bool first = true;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const auto begin = lines[i].find_first_not_of(" \t\r");
+    if (begin == std::string::npos) continue;
+    const std::string where = file.string() + ": line " + std::to_string(i + 1);
+    const char c = lines[i][begin];
+    // A list or an object that is laid out over lines begins with a line that is no JSON by itself.
+    const bool opens =
+        first &&
+        (c == '[' || (c == '{' && lines[i].find_first_not_of(" \t\r", begin + 1) == std::string::npos));
+    expect(!opens, where, ": expected JSON lines, one object a line, found the beginning of a JSON ",
+           c == '[' ? "list" : "object over several lines");
+    const Json json = parse_json(lines[i], where);
+    expect(json.is_object(), where, ": expected an object, found ", json.dump());
+    row(json, static_cast<std::int64_t>(i + 1), where);
+    first = false;
+  }
 }
 
 }  // namespace morphvlm

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 
 namespace morphvlm {
@@ -103,15 +104,15 @@ inline PubMedArticle read_pubmed_article(std::string_view xml, const std::string
 /// but XML's own are expanded. Errors name the file, and the article (from 0) that cannot be read.
 inline std::vector<PubMedArticle> read_pubmed_xml(const std::filesystem::path& path) {
   constexpr std::string_view kBegin = "<PubmedArticle>", kEnd = "</PubmedArticle>";
-  const std::string text = detail::read_gzip(path);
+  const std::string unpacked = detail::read_gzip(path);
+  const std::string_view text = as_text(unpacked, path.string());
   std::vector<PubMedArticle> out;
-  for (std::size_t begin = text.find(kBegin); begin != std::string::npos;) {
+  for (std::size_t begin = text.find(kBegin); begin != std::string_view::npos;) {
     const std::string where = path.string() + ": article " + std::to_string(out.size());
     const auto end = text.find(kEnd, begin);
-    expect(end != std::string::npos && end - begin <= kMaxArticleBytes, where, ": has no end within ",
+    expect(end != std::string_view::npos && end - begin <= kMaxArticleBytes, where, ": has no end within ",
            kMaxArticleBytes, " bytes");
-    out.push_back(
-        detail::read_pubmed_article(std::string_view(text).substr(begin, end + kEnd.size() - begin), where));
+    out.push_back(detail::read_pubmed_article(text.substr(begin, end + kEnd.size() - begin), where));
     begin = text.find(kBegin, end);
   }
   expect(!out.empty(), path.string(), ": no article in the file");

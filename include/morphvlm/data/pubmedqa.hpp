@@ -52,15 +52,29 @@ inline PubMedQaExample read_pubmedqa_row(const std::string& id, const Json& row,
 
 }  // namespace detail
 
-/// Reads ori_pqal.json (1,000 questions, labelled), ori_pqau.json or ori_pqaa.json. Errors name file, PMID
-/// and key.
+/// Reads ori_pqal.json (1,000 questions, labelled), ori_pqau.json or ori_pqaa.json. Either all rows have a
+/// decision or none has. Errors name file, PMID and key.
 inline std::vector<PubMedQaExample> read_pubmedqa(const std::filesystem::path& file) {
   const Json rows = read_json(file);
   expect(rows.is_object() && !rows.empty(), file.string(), ": expected an object of questions by PMID");
   std::vector<PubMedQaExample> out;
   for (const auto& [id, row] : rows.items())
     out.push_back(detail::read_pubmedqa_row(id, row, file.string() + ": " + id));
+  for (const auto& example : out)
+    expect(example.decision.empty() == out.front().decision.empty(), file.string(), ": ", example.id,
+           ": expected a final_decision in every row or in none, found ",
+           example.decision.empty() ? "none here and one in row " : "one here and none in row ",
+           out.front().id);
   return out;
+}
+
+/// Error that names the first example without a decision, for what asks or learns decisions. `where` leads
+/// it.
+inline void expect_decisions(const std::vector<PubMedQaExample>& examples, std::string_view where) {
+  for (const auto& example : examples)
+    expect(!example.decision.empty(), where, ": ", example.id,
+           ": expected a final_decision of yes, no or maybe, found none (unlabelled questions cannot be "
+           "scored)");
 }
 
 /// Reads test_ground_truth.json, or predictions of the same form: decisions by PMID.

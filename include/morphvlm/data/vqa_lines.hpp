@@ -3,13 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <sstream>
 #include <string>
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
-#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/dataset.hpp"
+#include "morphvlm/data/json_rows.hpp"
 
 namespace morphvlm {
 
@@ -17,13 +16,16 @@ namespace detail {
 
 inline VqaExample read_vqa_line(const Json& row, const std::filesystem::path& folder,
                                 const std::string& where) {
-  expect(row.is_object(), where, ": expected an object, found ", row.dump());
   VqaExample e{.question = json_get<std::string>(row, "question", where),
                .answers = {json_get<std::string>(row, "answer", where)}};
   for (const auto& [key, value] : row.items()) {
     if (key == "question" || key == "answer") continue;
     if (key == "image") {
-      e.image = folder / json_get<std::string>(row, "image", where);
+      const auto name = json_get<std::string>(row, "image", where);
+      expect(!name.empty(), where,
+             ": key \"image\": expected the name of a picture, found \"\" (without a "
+             "picture, leave the key out)");
+      e.image = folder / name;
     } else if (key == "id") {
       e.id = value.is_string() ? value.get<std::string>() : value.dump();
     } else {
@@ -40,17 +42,13 @@ inline VqaExample read_vqa_line(const Json& row, const std::filesystem::path& fo
 /// else its number is one. Empty lines are passed over. Errors name file, line and key.
 inline VqaDataset read_vqa_lines(const std::filesystem::path& file) {
   VqaDataset out{file.filename().string(), {}, {}};
-  std::istringstream lines(read_text_file(file));
-  std::int64_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const std::string where = file.string() + ": line " + std::to_string(++number);
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    VqaExample e = detail::read_vqa_line(parse_json(line, where), file.parent_path(), where);
+  for_each_json_line(file, [&](const Json& row, std::int64_t number, const std::string& where) {
+    VqaExample e = detail::read_vqa_line(row, file.parent_path(), where);
     if (e.id.empty()) e.id = std::to_string(number);
     expect(out.examples.empty() || out.examples.front().image.empty() == e.image.empty(), where,
            ": expected an image ", e.image.empty() ? "as in" : "in none, as", " the lines before");
     out.examples.push_back(std::move(e));
-  }
+  });
   expect(!out.examples.empty(), file.string(), ": expected one question a line, found none");
   return out;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -30,10 +31,18 @@ inline TokenIds whole_text(const VqaTokens& t) {
 }
 
 /// Tokenizes a filled prompt with `encode` (text -> ids). Query and answer are tokenized apart, so that
-/// training sees the very query that a question will be asked with. Error: no media token in the query.
+/// training sees the very query that a question will be asked with. Errors: no media token in the query; one
+/// in the question or the answer, for which there is no picture (see DataText).
 template <class Encode>
 VqaTokens tokenize_vqa(std::string_view prompt, std::string_view question, std::string_view answer,
                        std::int64_t media_token, Encode&& encode) {
+  const auto expect_none = [&](const char* what, std::string_view text) {
+    const TokenIds ids = text.empty() ? TokenIds{} : TokenIds(encode(std::string(text)));
+    expect(std::ranges::count(ids, media_token) == 0, what, " \"", text, "\": expected no media token (id ",
+           media_token, ") in it, since there is no picture for one");
+  };
+  expect_none("question", question);
+  expect_none("answer", answer);
   const FilledPrompt filled = fill_prompt(prompt, question, answer);
   const TokenIds query = encode(filled.query);
   const auto media = std::ranges::find(query, media_token);

@@ -12,6 +12,7 @@
 
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
+#include "morphvlm/core/text_file.hpp"
 #include "morphvlm/data/coco_folder.hpp"
 #include "morphvlm/data/dataset.hpp"
 #include "morphvlm/data/json_rows.hpp"
@@ -30,7 +31,7 @@ namespace detail {
 
 /// The text of a file as it is mapped.
 inline std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()};
+  return as_text({reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()}, file.path.string());
 }
 
 /// Answers of an annotation and its question's kind, into `example`.

@@ -92,9 +92,10 @@ inline bool stands_alone(const AddedVocabulary& added, const TokenRoles& roles, 
 template <class Piece>
 std::vector<std::int64_t> encode_sections(const AddedVocabulary& added, std::string_view text,
                                           Piece&& piece) {
-  expect_utf8(text, "tokenizer: text to encode");
+  const MarkedText marked = read_marks(text);
+  expect_utf8(marked.text, "tokenizer: text to encode");
   std::vector<std::int64_t> out;
-  for (const TextSection& section : added.finder.split(text)) {
+  for (const TextSection& section : added.finder.split(marked.text, marked.plain)) {
     if (section.id)
       out.push_back(*section.id);
     else
@@ -104,14 +105,20 @@ std::vector<std::int64_t> encode_sections(const AddedVocabulary& added, std::str
 }
 
 /// The text of ids: `to_text(ids)` gives that of a run without tokens that stand alone. Runs and those tokens
-/// are joined with spaces, as transformers' Python tokenizers do.
+/// are joined with spaces, as transformers' Python tokenizers do. An id beyond the vocabulary is taken for
+/// the token `beyond`, which is text even where special tokens are left out; without one it is left out.
 template <class ToText>
 std::string decode_sections(const AddedVocabulary& added, const TokenRoles& roles,
-                            std::span<const std::int64_t> ids, bool skip_special, ToText&& to_text) {
+                            std::span<const std::int64_t> ids, bool skip_special,
+                            std::optional<std::int64_t> beyond, ToText&& to_text) {
   std::vector<std::string> parts;
   std::vector<std::int64_t> run;
   for (const std::int64_t id : ids) {
-    expect(id >= 0 && id < added.size, "tokenizer: id ", id, " is outside of the ", added.size, " tokens");
+    expect(id >= 0, "tokenizer: id ", id, " is negative");
+    if (id >= added.size) {
+      if (beyond) run.push_back(*beyond);
+      continue;
+    }
     const AddedToken* token = added.find(id);
     const bool special = roles.has(id) || (token != nullptr && token->special);
     if (skip_special && special) continue;

@@ -8,10 +8,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "morphvlm/core/utf8.hpp"
 #include "morphvlm/text/regex.hpp"
-#include "morphvlm/text/utf8.hpp"
 
 namespace morphvlm {
 
@@ -32,7 +33,52 @@ struct TextSection {
   std::optional<std::int64_t> id;  ///< of the added token; none: ordinary text
 };
 
+/// Stretches of a text, [begin, end) in bytes, in which special tokens are ordinary text.
+using PlainRanges = std::vector<std::pair<std::size_t, std::size_t>>;
+
 namespace detail {
+
+// Bytes that no UTF-8 text has: a prompt carries its plain stretches with it, whatever it goes through before
+// it is encoded.
+inline constexpr char kPlainBegin = '\xFE', kPlainEnd = '\xFF';
+
+/// A text without the marks of its plain stretches, and where they are.
+struct MarkedText {
+  std::string text;
+  PlainRanges plain;
+};
+
+/// Marks that do not come in pairs stay in the text, which then is not UTF-8.
+inline MarkedText read_marks(std::string_view marked) {
+  MarkedText out;
+  for (std::size_t at = 0; at < marked.size();) {
+    const std::size_t begin = std::min(marked.find(kPlainBegin, at), marked.size());
+    const std::size_t end = marked.find(kPlainEnd, begin);
+    if (end == std::string_view::npos) {
+      out.text += marked.substr(at);
+      break;
+    }
+    out.text += marked.substr(at, begin - at);
+    const std::string_view plain = marked.substr(begin + 1, end - begin - 1);
+    out.plain.emplace_back(out.text.size(), out.text.size() + plain.size());
+    out.text += plain;
+    at = end + 1;
+  }
+  return out;
+}
+
+inline bool touches(const PlainRanges& plain, std::size_t begin, std::size_t end) {
+  return std::ranges::any_of(plain, [&](const auto& r) { return begin < r.second && r.first < end; });
+}
+
+/// The ranges as they are in the stretch of the text that begins at `begin`.
+inline PlainRanges shift_ranges(const PlainRanges& plain, std::size_t begin, std::size_t size) {
+  PlainRanges out;
+  for (const auto& [from, to] : plain)
+    if (from < begin + size && to > begin)
+      out.emplace_back(from > begin ? from - begin : 0, std::min(to - begin, size));
+  return out;
+}
 
 /// Unicode White_Space at `at`: its length in bytes, or 0.
 inline std::size_t white_space_at(std::string_view text, std::size_t at) {
@@ -97,8 +143,8 @@ class AddedTokenFinder {
       by_first_byte_[static_cast<unsigned char>(tokens_[i].text[0])].push_back(i);
   }
 
-  /// Cuts `text` at the tokens.
-  std::vector<TextSection> split(std::string_view text) const {
+  /// Cuts `text` at the tokens, but not at special ones that touch one of the `plain` stretches.
+  std::vector<TextSection> split(std::string_view text, const PlainRanges& plain = {}) const {
     std::vector<TextSection> out;
     std::size_t done = 0;
     for (std::size_t at = 0; at < text.size();) {
@@ -111,6 +157,7 @@ class AddedTokenFinder {
       // The search goes on behind the token even where it swallows white space or is none after all, as that
       // of the tokenizers library does.
       at = end;
+      if (token->special && detail::touches(plain, found, end)) continue;
       if (token->single_word &&
           (detail::word_ends_at(text.substr(0, found)) || detail::word_begins_at(text.substr(end))))
         continue;
@@ -135,5 +182,44 @@ class AddedTokenFinder {
   std::vector<AddedToken> tokens_;                           // longest first
   std::array<std::vector<std::size_t>, 256> by_first_byte_;  // so that most bytes of a text cost one look
 };
+
+namespace detail {
+
+/// Ids of a text as the tokenizers library goes about it: `plain` ones are cut out first, what is between
+/// them is normalized by `normal(text)`, `normalized` ones are cut out of that, and `piece(text, first, out)`
+/// appends the ids of the rest; `first` says that it is the beginning of the whole text.
+template <class Normal, class Piece>
+std::vector<std::int64_t> encode_between_added(const AddedTokenFinder& plain,
+                                               const AddedTokenFinder& normalized, std::string_view text,
+                                               Normal&& normal, Piece&& piece) {
+  const MarkedText marked = read_marks(text);
+  expect_utf8(marked.text, "tokenizer: text to encode");
+  std::vector<std::int64_t> out;
+  for (const TextSection& outer : plain.split(marked.text, marked.plain)) {
+    if (outer.id) {
+      out.push_back(*outer.id);
+      continue;
+    }
+    const auto begin = static_cast<std::size_t>(outer.text.data() - marked.text.data());
+    const std::string inside = normal(outer.text);
+    PlainRanges ranges = shift_ranges(marked.plain, begin, outer.text.size());
+    if (inside != outer.text && !ranges.empty()) {
+      // Normalizing has moved the bytes: only where no special token is found at all do the ranges not
+      // matter.
+      ranges = {{0, inside.size()}};
+      expect(normalized.split(inside, ranges).size() == normalized.split(inside).size(),
+             "tokenizer: a special token that is sought in normalized text cannot be taken as plain text");
+    }
+    for (const TextSection& section : normalized.split(inside, ranges)) {
+      if (section.id)
+        out.push_back(*section.id);
+      else
+        piece(section.text, begin == 0 && section.text.data() == inside.data(), out);
+    }
+  }
+  return out;
+}
+
+}  // namespace detail
 
 }  // namespace morphvlm

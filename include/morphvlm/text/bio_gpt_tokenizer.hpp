@@ -115,7 +115,7 @@ inline BioGptSpec read_bio_gpt_files(const std::filesystem::path& folder) {
   const auto vocab_path = folder / "vocab.json", merges_path = folder / "merges.txt";
   BioGptSpec spec;
   spec.tokens = detail::place_tokens(detail::read_vocab_json(vocab_path), {}, vocab_path.string());
-  auto lines = detail::split_lines(read_text_file(merges_path));
+  auto lines = split_lines(read_text_file(merges_path));
   lines.pop_back();  // what follows the last line end is no rule
   for (std::size_t i = 0; i < lines.size(); ++i) {
     // Behind the two parts the real file has how often they met.
@@ -173,10 +173,10 @@ inline std::vector<std::int64_t> encode_sequence(const BioGptBpe& bpe, std::stri
   return out;
 }
 
-/// The text of `ids`, with the spaces of English; an id out of range is an error.
+/// The text of `ids`, with the spaces of English; an id beyond the vocabulary is that of the unknown token.
 inline std::string decode(const BioGptBpe& bpe, std::span<const std::int64_t> ids,
                           bool skip_special = false) {
-  return detail::decode_sections(bpe.added, bpe.spec.roles, ids, skip_special,
+  return detail::decode_sections(bpe.added, bpe.spec.roles, ids, skip_special, bpe.spec.roles.unk,
                                  [&](const auto& run) { return detail::bio_gpt_text(bpe, run); });
 }
 

@@ -195,22 +195,12 @@ inline std::int64_t add_token(ByteLevelBpe& bpe, const std::string& text) {
 /// UTF-8 (an error otherwise). A byte that the vocabulary has no token for becomes `unk_id`, or nothing where
 /// there is none: so do the references, and real vocabularies lack some control characters.
 inline std::vector<std::int64_t> encode(const ByteLevelBpe& bpe, std::string_view text) {
-  expect_utf8(text, "tokenizer: text to encode");
-  std::vector<std::int64_t> out;
-  for (const TextSection& outer : bpe.plain_added.split(text)) {
-    if (outer.id) {
-      out.push_back(*outer.id);
-      continue;
-    }
-    const std::string normal = normalize(outer.text, bpe.spec.normalization);
-    for (const TextSection& inner : bpe.normalized_added.split(normal)) {
-      if (inner.id)
-        out.push_back(*inner.id);
-      else
-        detail::encode_bpe_text(bpe, inner.text, out);
-    }
-  }
-  return out;
+  return detail::encode_between_added(
+      bpe.plain_added, bpe.normalized_added, text,
+      [&](std::string_view part) { return normalize(part, bpe.spec.normalization); },
+      [&](std::string_view part, bool, std::vector<std::int64_t>& out) {
+        detail::encode_bpe_text(bpe, part, out);
+      });
 }
 
 /// `encode` between the tokenizer's own prefix and suffix (such as bos), for a text that stands alone.
@@ -222,14 +212,14 @@ inline std::vector<std::int64_t> encode_sequence(const ByteLevelBpe& bpe, std::s
   return out;
 }
 
-/// The bytes that `ids` stand for, exactly: not UTF-8 where the ids end inside a character. An id out of
-/// range is an error.
+/// The bytes that `ids` stand for, exactly: not UTF-8 where the ids end inside a character. An id beyond the
+/// vocabulary stands for none, a negative one is an error.
 inline std::string decode_bytes(const ByteLevelBpe& bpe, std::span<const std::int64_t> ids,
                                 bool skip_special = false) {
   std::string out;
   for (const std::int64_t id : ids) {
-    expect(id >= 0 && id < vocab_size(bpe), "tokenizer: id ", id, " is outside of the ", vocab_size(bpe),
-           " tokens");
+    expect(id >= 0, "tokenizer: id ", id, " is negative");
+    if (id >= vocab_size(bpe)) continue;
     const std::string& token = bpe.spec.tokens[static_cast<std::size_t>(id)];
     const auto added = bpe.added_at.find(id);
     if (added == bpe.added_at.end())

@@ -16,7 +16,7 @@ inline BpeSpec read_bpe_files(const std::filesystem::path& folder) {
   const auto vocab_path = folder / "vocab.json", merges_path = folder / "merges.txt";
   BpeSpec spec;
   spec.tokens = detail::place_tokens(detail::read_vocab_json(vocab_path), {}, vocab_path.string());
-  const auto lines = detail::split_lines(read_text_file(merges_path));
+  const auto lines = split_lines(read_text_file(merges_path));
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const bool comment = i == 0 && lines[i].starts_with("#version");
     if (comment || lines[i].empty()) continue;

@@ -62,18 +62,24 @@ inline BpeSpec gguf_bpe(const GgufFile& file) {
   const std::string pre = detail::gguf_pre_tokenizer(file);
   spec.pre_tokenizer = named_pre_tokenizer(pre);
   if (is_neox_kind(pre)) spec.normalization = Normalization::nfc;
+  // llama.cpp takes both from the name alone.
+  const bool llama3 = is_llama3_kind(pre);
+  spec.ignore_merges = llama3;
   spec.bos_id = detail::gguf_token_id(file, "bos_token_id");
   spec.eos_id = detail::gguf_token_id(file, "eos_token_id");
   spec.pad_id = detail::gguf_token_id(file, "padding_token_id");
   // The unknown id is not taken over as unk_id: the models' own tokenizers drop bytes without a token.
-  const auto add = [&](const char* key, const std::optional<std::int64_t>& id,
+  const auto add = [&](const char* key, bool fallback, const std::optional<std::int64_t>& id,
                        std::vector<std::int64_t>& side) {
-    if (!file.get_or<bool>(key, false)) return;
-    expect(id.has_value(), where, ": ", key, " is set, but there is no such token");
+    if (!file.get_or<bool>(key, fallback)) return;
+    expect(id.has_value(), where, ": ", key, " is ",
+           file.contains(key) ? std::string("set")
+                              : "missing, which with tokenizer.ggml.pre \"" + pre + "\" means true",
+           ", but there is no such token");
     side.push_back(*id);
   };
-  add("tokenizer.ggml.add_bos_token", spec.bos_id, spec.prefix);
-  add("tokenizer.ggml.add_eos_token", spec.eos_id, spec.suffix);
+  add("tokenizer.ggml.add_bos_token", llama3, spec.bos_id, spec.prefix);
+  add("tokenizer.ggml.add_eos_token", false, spec.eos_id, spec.suffix);
   return spec;
 }
 

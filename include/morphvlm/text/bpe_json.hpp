@@ -2,18 +2,50 @@
 // its name: a tokenizer that is almost right gives wrong ids without a sign.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/file_keys.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/text/bpe.hpp"
 #include "morphvlm/text/vocab_json.hpp"
 
 namespace morphvlm {
+
+/// What is done with the keys of a tokenizer.json.
+inline constexpr FileKey kTokenizerJsonKeys[] = {
+    {"version", KeyUse::ignored},
+    {"truncation", KeyUse::ignored},  // settings of a use, not of the tokenizer
+    {"padding", KeyUse::ignored},
+    {"added_tokens"},
+    {"normalizer"},
+    {"pre_tokenizer"},
+    {"post_processor"},
+    {"decoder"},
+    {"model"},
+};
+
+/// What is done with the keys of a tokenizer.json's `model` where it is byte-level.
+inline constexpr FileKey kBpeModelKeys[] = {
+    {"type"},
+    {"vocab"},
+    {"merges"},
+    {"unk_token"},
+    {"ignore_merges"},
+    {"dropout", KeyUse::refused, "0.0"},
+    {"continuing_subword_prefix", KeyUse::refused, "\"\""},
+    {"end_of_word_suffix", KeyUse::refused, "\"\""},
+    {"byte_fallback", KeyUse::refused, "false"},
+    {"fuse_unk", KeyUse::refused, "false"},
+};
 
 namespace detail {
 
@@ -88,7 +120,8 @@ inline Normalization read_normalizer(const Json& part, const std::string& where)
   return parts.empty() ? Normalization::none : read_normalizer(parts[0], where);
 }
 
-inline void add_template(const Json& part, std::string_view where, BpeSpec& spec) {
+template <class Spec>
+void add_template(const Json& part, std::string_view where, Spec& spec) {
   bool seen_text = false;
   const Json specials = json_member(part, "special_tokens");
   for (const Json& item : json_list(part, "single", where)) {
@@ -103,7 +136,8 @@ inline void add_template(const Json& part, std::string_view where, BpeSpec& spec
   }
 }
 
-inline void read_post_processor(const Json& part, std::string_view where, BpeSpec& spec) {
+template <class Spec>
+void read_post_processor(const Json& part, std::string_view where, Spec& spec) {
   if (part.is_null()) return;
   const std::string type = json_type(part, where);
   if (type == "ByteLevel") return;  // adjusts offsets only
@@ -120,7 +154,7 @@ inline std::pair<std::string, std::string> read_merge(const Json& merge, std::st
   return split_merge(merge.get<std::string>(), where);
 }
 
-inline void read_added_tokens(const Json& root, std::string_view where, BpeSpec& spec) {
+inline void read_added_tokens(const Json& root, std::string_view where, std::vector<AddedToken>& added) {
   if (json_member(root, "added_tokens").is_null()) return;
   for (const Json& item : json_list(root, "added_tokens", where)) {
     AddedToken token{json_get<std::string>(item, "content", where),
@@ -130,35 +164,56 @@ inline void read_added_tokens(const Json& root, std::string_view where, BpeSpec&
     token.rstrip = json_get<bool>(item, "rstrip", where);
     token.normalized = json_get<bool>(item, "normalized", where);
     token.single_word = json_get<bool>(item, "single_word", where);
-    spec.added.push_back(std::move(token));
+    added.push_back(std::move(token));
   }
 }
 
-inline void read_bpe_model(const Json& model, const std::string& where, BpeSpec& spec) {
-  const std::string type = json_type(model, where);
-  expect(type == "BPE", where, ": type \"", type, "\" is not supported, only \"BPE\"");
-  for (const char* key :
-       {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "fuse_unk"})
-    refuse_if_set(model, key, where);
-  const Json ignore = json_member(model, "ignore_merges");
-  spec.ignore_merges = !ignore.is_null() && json_get<bool>(model, "ignore_merges", where);
-  const std::string merges_at = where + ".merges";
-  for (const Json& merge : json_list(model, "merges", where))
-    spec.merges.push_back(read_merge(merge, merges_at));
+inline const Json& bpe_model_of(const Json& root, const std::string& where) {
+  expect(root.is_object() && root.contains("model") && root.at("model").is_object(), where,
+         ": key \"model\": expected an object");
+  return root.at("model");
 }
 
-inline std::int64_t required_token(const BpeSpec& spec, const std::string& token, std::string_view where) {
-  for (std::size_t id = 0; id < spec.tokens.size(); ++id)
-    if (spec.tokens[id] == token) return static_cast<std::int64_t>(id);
-  fail(where, ": token \"", token, "\" is not in the vocabulary");
+/// What byte-level and piece tokenizers have in common: merges, vocabulary, added tokens, what stands around
+/// a sequence.
+template <class Spec>
+void read_bpe_model(const Json& root, std::span<const FileKey> keys, const std::string& where, Spec& spec) {
+  const Json& model = bpe_model_of(root, where);
+  const std::string at = where + ": model";
+  const std::string type = json_type(model, at);
+  expect(type == "BPE", at, ": type \"", type, "\" is not supported, only \"BPE\"");
+  refuse_keys(model, keys, at);
+  const Json ignore = json_member(model, "ignore_merges");
+  spec.ignore_merges = !ignore.is_null() && json_get<bool>(model, "ignore_merges", at);
+  const std::string merges_at = at + ".merges";
+  for (const Json& merge : json_list(model, "merges", at))
+    spec.merges.push_back(read_merge(merge, merges_at));
+  read_added_tokens(root, where + ": added_tokens", spec.added);
+  expect(model.contains("vocab"), where, ": key \"model.vocab\" is missing");
+  spec.tokens = place_tokens(vocab_entries(model.at("vocab"), where + ": model.vocab"), spec.added, where);
+  read_post_processor(json_member(root, "post_processor"), where + ": post_processor", spec);
+}
+
+inline std::int64_t required_token(const std::vector<std::string>& tokens, const std::string& token,
+                                   std::string_view where) {
+  const auto found = std::ranges::find(tokens, token);
+  expect(found != tokens.end(), where, ": token \"", token, "\" is not in the vocabulary");
+  return found - tokens.begin();
+}
+
+/// The model's own unknown token, if it names one.
+inline std::optional<std::int64_t> unknown_token(const Json& root, const std::vector<std::string>& tokens,
+                                                 const std::string& where) {
+  const Json& model = bpe_model_of(root, where);
+  if (json_member(model, "unk_token").is_null()) return std::nullopt;
+  const std::string at = where + ": unk_token";
+  return required_token(tokens, json_get<std::string>(model, "unk_token", at), at);
 }
 
 }  // namespace detail
 
-/// The text of a tokenizer.json -> BpeSpec; `where` leads the messages. Its "truncation" and "padding" are
-/// settings of a use, not of the tokenizer, and are passed over.
-inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
-  const Json root = parse_json(text, where);
+/// A parsed tokenizer.json of the byte-level kind -> BpeSpec; `where` leads the messages.
+inline BpeSpec bpe_from_json(const Json& root, const std::string& where) {
   BpeSpec spec;
   spec.normalization = detail::read_normalizer(detail::json_member(root, "normalizer"), where);
   const Json pre = detail::json_member(root, "pre_tokenizer");
@@ -168,20 +223,14 @@ inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
   const Json decoder = detail::json_member(root, "decoder");
   expect(detail::json_type(decoder, where + ": decoder") == "ByteLevel", where, ": decoder ", decoder.dump(),
          " is not supported, only ByteLevel");
-  expect(root.is_object() && root.contains("model") && root.at("model").is_object(), where,
-         ": key \"model\": expected an object");
-  const Json& model = root.at("model");
-  detail::read_bpe_model(model, where + ": model", spec);
-  detail::read_added_tokens(root, where + ": added_tokens", spec);
-  expect(model.contains("vocab"), where, ": key \"model.vocab\" is missing");
-  const auto vocab = detail::vocab_entries(model.at("vocab"), where + ": model.vocab");
-  spec.tokens = detail::place_tokens(vocab, spec.added, where);
-  detail::read_post_processor(detail::json_member(root, "post_processor"), where + ": post_processor", spec);
-  const Json unk = detail::json_member(model, "unk_token");
-  if (!unk.is_null())
-    spec.unk_id =
-        detail::required_token(spec, json_get<std::string>(model, "unk_token", where), where + ": unk_token");
+  detail::read_bpe_model(root, kBpeModelKeys, where, spec);
+  spec.unk_id = detail::unknown_token(root, spec.tokens, where);
   return spec;
+}
+
+/// The text of a tokenizer.json of the byte-level kind -> BpeSpec.
+inline BpeSpec parse_bpe_json(std::string_view text, const std::string& where) {
+  return bpe_from_json(parse_json(text, where), where);
 }
 
 /// Reads a tokenizer.json.
@@ -199,7 +248,7 @@ inline void read_tokenizer_config(const std::filesystem::path& path, BpeSpec& sp
     const std::string where = path.string() + ": " + key;
     const std::string token = value.is_object() ? json_get<std::string>(value, "content", where)
                                                 : json_get<std::string>(root, key, path.string());
-    id = detail::required_token(spec, token, where);
+    id = detail::required_token(spec.tokens, token, where);
   };
   set("bos_token", spec.bos_id);
   set("eos_token", spec.eos_id);

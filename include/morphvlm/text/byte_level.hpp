@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "morphvlm/text/utf8.hpp"
+#include "morphvlm/core/utf8.hpp"
 
 namespace morphvlm {
 

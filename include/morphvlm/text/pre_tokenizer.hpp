@@ -35,6 +35,9 @@ inline bool is_neox_kind(std::string_view name) {
   return name == "gpt-neox" || name == "gptneox" || name == "mpt" || name == "olmo";
 }
 
+/// Whether `name` is LLaMA-3's tokenizer: in GGUF it says more than how words are cut.
+inline bool is_llama3_kind(std::string_view name) { return name == "llama-bpe" || name == "llama3"; }
+
 /// The steps of a pre-tokenizer known by name, in GGUF's spelling (`tokenizer.ggml.pre`): gpt-2, gpt-neox,
 /// mpt, olmo, smollm, starcoder, llama-bpe, qwen2 and their aliases. Any other name is an error that lists
 /// them.
@@ -42,7 +45,7 @@ inline std::vector<PreTokenStep> named_pre_tokenizer(std::string_view name) {
   const auto step = [](std::string_view pattern) { return PreTokenStep{std::string(pattern)}; };
   if (name == "gpt-2" || name == "gpt2" || is_neox_kind(name)) return {step(kGpt2Pattern)};
   if (name == "smollm" || name == "starcoder") return {step(R"(\p{N})"), step(kGpt2Pattern)};
-  if (name == "llama-bpe" || name == "llama3") return {step(kLlama3Pattern)};
+  if (is_llama3_kind(name)) return {step(kLlama3Pattern)};
   if (name == "qwen2") return {step(kQwen2Pattern)};
   fail(
       "pre-tokenizer \"", name,

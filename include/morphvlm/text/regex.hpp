@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/text/utf8.hpp"
+#include "morphvlm/core/utf8.hpp"
 
 namespace morphvlm {
 

@@ -164,7 +164,7 @@ inline SentencePiece make_sentence_piece(SentencePieceSpec spec, const std::stri
 /// A tokenizer.model by itself, with LLaMA's settings.
 inline SentencePiece read_sentence_piece(const std::filesystem::path& path) {
   SentencePieceSpec spec;
-  spec.model = read_text_file(path);
+  spec.model = read_file_bytes(path);
   return make_sentence_piece(std::move(spec), path.string());
 }
 
@@ -210,10 +210,10 @@ inline std::vector<std::int64_t> encode_sequence(const SentencePiece& sp, std::s
   return out;
 }
 
-/// The text of `ids`; bytes that make no character become U+FFFD, an id out of range is an error.
+/// The text of `ids`; bytes that make no character become U+FFFD, an id beyond the vocabulary has no text.
 inline std::string decode(const SentencePiece& sp, std::span<const std::int64_t> ids,
                           bool skip_special = false) {
-  return detail::decode_sections(sp.added, sp.spec.roles, ids, skip_special,
+  return detail::decode_sections(sp.added, sp.spec.roles, ids, skip_special, std::nullopt,
                                  [&](const auto& run) { return detail::sentence_piece_text(sp, run); });
 }
 

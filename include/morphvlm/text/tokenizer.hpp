@@ -13,6 +13,7 @@
 #include "morphvlm/text/bio_gpt_tokenizer.hpp"
 #include "morphvlm/text/bpe.hpp"
 #include "morphvlm/text/image_tokens.hpp"
+#include "morphvlm/text/piece_bpe.hpp"
 #include "morphvlm/text/sentence_piece.hpp"
 
 namespace morphvlm {
@@ -20,7 +21,7 @@ namespace morphvlm {
 /// A language model's tokenizer. A value: copies are independent but for read-only tables and caches;
 /// encoding and decoding are safe from many threads.
 struct Tokenizer {
-  std::variant<ByteLevelBpe, SentencePiece, BioGptBpe> kind;  ///< which algorithm, with its tables
+  std::variant<ByteLevelBpe, SentencePiece, BioGptBpe, PieceBpe> kind;  ///< which algorithm, with its tables
   /// Whether decoding takes out the spaces before English punctuation (`clean_up_tokenization_spaces`).
   bool clean_up_spaces = false;
 
@@ -30,6 +31,8 @@ struct Tokenizer {
   Tokenizer(SentencePiece pieces) : kind(std::move(pieces)) {}  // NOLINT
   /// BioGPT's; see make_bio_gpt.
   Tokenizer(BioGptBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
+  /// LLaMA's as a tokenizer.json; see make_piece_bpe.
+  Tokenizer(PieceBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
 };
 
 /// The tokens with a role; this kind has no `sep`.
@@ -40,6 +43,8 @@ inline TokenRoles token_roles(const ByteLevelBpe& bpe) {
 inline TokenRoles token_roles(const SentencePiece& pieces) { return pieces.spec.roles; }
 /// The tokens with a role; `unk` and `sep` are always among them.
 inline TokenRoles token_roles(const BioGptBpe& bpe) { return bpe.spec.roles; }
+/// The tokens with a role; `unk` is the model's own.
+inline TokenRoles token_roles(const PieceBpe& bpe) { return bpe.spec.roles; }
 /// The tokens with a role, whatever the kind.
 inline TokenRoles token_roles(const Tokenizer& tokenizer) {
   return std::visit([](const auto& kind) { return token_roles(kind); }, tokenizer.kind);
@@ -50,6 +55,7 @@ inline void set_pad(Tokenizer& tokenizer, std::int64_t id) {
   if (auto* bpe = std::get_if<ByteLevelBpe>(&tokenizer.kind)) bpe->spec.pad_id = id;
   if (auto* pieces = std::get_if<SentencePiece>(&tokenizer.kind)) pieces->spec.roles.pad = id;
   if (auto* bpe = std::get_if<BioGptBpe>(&tokenizer.kind)) bpe->spec.roles.pad = id;
+  if (auto* bpe = std::get_if<PieceBpe>(&tokenizer.kind)) bpe->spec.roles.pad = id;
 }
 
 /// The number of ids, `len(tokenizer)` in transformers: what an embedding table needs as rows.
@@ -122,8 +128,9 @@ inline std::string clean_up_spaces(std::string text) {
 
 }  // namespace detail
 
-/// The text of `ids`, always valid UTF-8; `skip_special` leaves special tokens out. An id out of range is an
-/// error.
+/// The text of `ids`, always valid UTF-8; `skip_special` leaves special tokens out. An id beyond the
+/// vocabulary, as a model with a padded embedding can give, has no text (in BioGPT's that of the unknown
+/// token, as in transformers); a negative one is an error.
 inline std::string decode(const Tokenizer& tokenizer, std::span<const std::int64_t> ids,
                           bool skip_special = false) {
   std::string text =

@@ -71,17 +71,6 @@ inline VocabEntries read_vocab_json(const std::filesystem::path& path) {
   return vocab_entries(parse_json(read_text_file(path), path.string()), path.string());
 }
 
-/// The lines between line ends: one more than there are line ends.
-inline std::vector<std::string> split_lines(std::string_view text) {
-  std::vector<std::string> lines;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    lines.emplace_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return lines;
-}
-
 }  // namespace detail
 
 }  // namespace morphvlm
