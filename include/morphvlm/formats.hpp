@@ -13,4 +13,5 @@
 #include "morphvlm/formats/safetensors_header.hpp"
 #include "morphvlm/formats/torch_pickle.hpp"
 #include "morphvlm/formats/torch_tensor.hpp"
+#include "morphvlm/formats/writable_file.hpp"
 #include "morphvlm/formats/zip.hpp"

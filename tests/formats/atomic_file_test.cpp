@@ -1,6 +1,8 @@
 #include "morphvlm/formats/atomic_file.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include "tests/formats/files.hpp"
@@ -100,6 +102,81 @@ TEST(WriteFile, NamesWhatIsInTheWay) {
   EXPECT_ERROR(write_file(folder / "file/a", "x"), HasSubstr("file/a: cannot be written"));
   EXPECT_ERROR(write_file("/", "x"), HasSubstr("\"/\""));
   EXPECT_THAT(folder.names(), ElementsAre("file"));
+}
+
+// What comes out of a pipe while `write` writes into it.
+template <class F>
+std::string through(const fs::path& pipe, F&& write) {
+  // Open for both ends, so that neither waits for the other.
+  const detail::Descriptor reader(::open(pipe.c_str(), O_RDWR | O_NONBLOCK));
+  write();
+  std::string out(64, '\0');
+  out.resize(static_cast<std::size_t>(std::max<::ssize_t>(0, ::read(reader.fd, out.data(), out.size()))));
+  return out;
+}
+
+TEST(WriteFile, WritesIntoAPipeAndLeavesItOne) {
+  const ScratchFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  fs::create_symlink("pipe", folder / "link");
+  for (const char* name : {"pipe", "link"}) {
+    EXPECT_EQ(through(folder / "pipe", [&] { write_file(folder / name, "text"); }), "text");
+    EXPECT_TRUE(fs::is_fifo(folder / "pipe")) << name;
+  }
+  EXPECT_THAT(folder.names(), ElementsAre("link", "pipe"));
+  const auto fails = [](const FileSink& sink) {
+    sink.write("half");
+    throw std::runtime_error("stopped");
+  };
+  EXPECT_EQ(
+      through(folder / "pipe", [&] { EXPECT_THROW(write_file(folder / "pipe", fails), std::runtime_error); }),
+      "half");
+  EXPECT_TRUE(fs::is_fifo(folder / "pipe"));
+}
+
+TEST(WriteFile, WritesIntoADeviceAndLeavesItOne) {
+  const ScratchFolder folder;
+  if (::mknod((folder / "null").c_str(), S_IFCHR | 0600, makedev(1, 3)) != 0)
+    GTEST_SKIP() << "needs the right to make devices";
+  const detail::Descriptor probe(::open((folder / "null").c_str(), O_WRONLY));
+  if (probe.fd < 0) GTEST_SKIP() << "devices cannot be used in " << folder.path;
+  write_file(folder / "null", "text");
+  EXPECT_TRUE(fs::is_character_file(folder / "null"));
+  EXPECT_THAT(folder.names(), ElementsAre("null"));
+  ASSERT_EQ(::mknod((folder / "full").c_str(), S_IFCHR | 0600, makedev(1, 7)), 0);
+  EXPECT_ERROR(write_file(folder / "full", "x"), HasSubstr("full: cannot be written: No space left"));
+  EXPECT_TRUE(fs::is_character_file(folder / "full"));
+}
+
+TEST(WriteFile, TakesASystemsDevice) {
+  ASSERT_TRUE(fs::is_character_file("/dev/null"));
+  write_file("/dev/null", "text");
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+// A socket cannot be opened: an error, and it stays.
+TEST(WriteFile, LeavesASocketAlone) {
+  const ScratchFolder folder;
+  ASSERT_EQ(::mknod((folder / "socket").c_str(), S_IFSOCK | 0600, 0), 0);
+  EXPECT_ERROR(write_file(folder / "socket", "x"), HasSubstr("socket: cannot be opened for writing"));
+  EXPECT_TRUE(fs::is_socket(folder / "socket"));
+}
+
+// `program --out /dev/stdout > file`: what was written before stays in front, and the file is the same one.
+TEST(WriteFile, AppendsToAnOpenFileThatIsNamed) {
+  if (!fs::exists("/dev/fd")) GTEST_SKIP() << "needs /dev/fd";
+  const ScratchFolder folder;
+  const detail::Descriptor out(::open((folder / "out").c_str(), O_WRONLY | O_CREAT, 0600));
+  const FileSink sink{out.fd, "out"};
+  sink.write("before ");
+  const auto name = "/dev/fd/" + std::to_string(out.fd);
+  fs::create_symlink(name, folder / "link");
+  write_file(name, "text ");
+  write_file(folder / "link", "through a link ");
+  sink.write("behind");
+  EXPECT_EQ(contents(folder / "out"), "before text through a link behind");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_THAT(folder.names(), ElementsAre("link", "out"));
 }
 
 TEST(FileSink, ReportsAFullDisk) {

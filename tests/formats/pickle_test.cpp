@@ -53,6 +53,22 @@ TEST(Pickle, InstructionsThatAreNotOnTheListAreRefusedByName) {
     EXPECT_ERROR(read("N" + op + "x\n."), HasSubstr("instruction " + name + " (")) << name;
 }
 
+// A TorchScript archive's modules are their states; of what else is to be made, nothing is.
+TEST(Pickle, ModulesOfTorchScriptAreTheirStates) {
+  const std::string made = global("__torch__.a.b", "Linear") + ")\x81";
+  const auto document = read(made + "}" + text("training") + "\x89" + "sb.");
+  ASSERT_EQ(document.root->kind, PickleNode::Kind::module);
+  EXPECT_EQ(document.root->text, "__torch__.a.b.Linear");
+  ASSERT_EQ(document.root->items.size(), 1u);
+  EXPECT_EQ(document.root->items[0]->find("training")->integer, 0);
+  EXPECT_TRUE(read(made + ".").root->items.empty());
+  EXPECT_ERROR(read(made + "}b}b."), HasSubstr("BUILD"), HasSubstr("on a module is refused"));
+  EXPECT_ERROR(read(global("__torch__", "A") + "N\x85\x81."), HasSubstr("instruction NEWOBJ"));
+  EXPECT_ERROR(read(global("torch", "Size") + ")\x81."), HasSubstr("instruction NEWOBJ"));
+  EXPECT_ERROR(read(global("__torch__", "A") + ")R."), HasSubstr("it calls __torch__.A"));
+  EXPECT_ERROR(read(global("__torchx__", "A") + ")\x81."), HasSubstr("not on the list of names"));
+}
+
 // A type is a word, nothing to call.
 TEST(Pickle, NamesOfTypesAreNotCalled) {
   EXPECT_EQ(read(global("torch", "FloatStorage") + ".").root->text, "torch.FloatStorage");

@@ -60,6 +60,54 @@ void expect_written(const StateDict& found, const std::string& values_file = "ex
   }
 }
 
+// As OpenAI published CLIP: the names, dtypes and shapes of torch.jit.load's state_dict, and the formula's
+// numbers (tests/golden/torch_script.py). The code in it is compressed, and is not read.
+TEST(TorchScript, ItsStateDict) {
+  const auto golden = testing::open_golden("torch_script");
+  const StateDict found = load_torch(golden_path("torch_script") / "ViT-small.pt");
+  const Json& listed = golden.meta.at("listed");
+  ASSERT_EQ(found.size(), listed.size());
+  std::size_t halves = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto& [name, t] = found[i];
+    const auto of_name = std::ranges::find_if(listed, [&, n = name](const Json& e) { return e.at(0) == n; });
+    ASSERT_NE(of_name, listed.end()) << name;
+    EXPECT_EQ(t.scalar_type(), kTypes.at(of_name->at(1))) << name;
+    EXPECT_EQ(t.sizes().vec(), of_name->at(2).get<std::vector<std::int64_t>>()) << name;
+    if (t.scalar_type() != at::kHalf) continue;
+    ++halves;
+    const auto expected = testing::formula_state(Json::array({Json::array({name, of_name->at(2)})}));
+    EXPECT_TRUE(t.equal(expected[0].second.to(at::kHalf))) << name;
+  }
+  EXPECT_EQ(halves, 7u);
+  EXPECT_EQ(std::ranges::find(found, "input_resolution", &StateDict::value_type::first)
+                ->second.item<std::int64_t>(),
+            12);
+}
+
+TEST(TorchScript, IsNoCheckpointOfDicts) {
+  const auto file = open_torch(golden_path("torch_script") / "ViT-small.pt");
+  EXPECT_TRUE(is_torch_script(file));
+  EXPECT_FALSE(is_torch_script(open_torch(fixture("plain.pt"))));
+  EXPECT_ERROR(torch_state_dict(file, "model_state_dict"), HasSubstr("ViT-small.pt"),
+               HasSubstr("expected a dict called \"model_state_dict\", found a TorchScript module"));
+}
+
+// Flipping any byte of its pickle is refused with an Error or read, and nothing else.
+TEST(TorchScript, DamagedPickles) {
+  const std::string bytes = contents(golden_path("torch_script") / "ViT-small.pt");
+  const ScratchFolder folder;
+  const auto begin = bytes.find("__torch__\n");
+  ASSERT_NE(begin, bytes.npos);
+  std::size_t refused = 0;
+  for (std::size_t at = begin; at < begin + 1500; at += 7) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x15);
+    refused += !testing::error_text([&] { load_torch(put(folder / "a.pt", damaged)); }).empty();
+  }
+  EXPECT_GT(refused, 200u);  // the checksum of data.pkl
+}
+
 TEST(TorchFile, PresentFormat) { expect_written(load_torch(fixture("plain.pt"))); }
 TEST(TorchFile, OlderFormat) { expect_written(load_torch(fixture("legacy.pt"))); }
 TEST(TorchFile, NewerPickleProtocol) { expect_written(load_torch(fixture("protocol4.pt"))); }

@@ -105,14 +105,70 @@ TEST(GgufLlamaConfig, RefusesOtherModelsByName) {
   auto config = [](const Parts& parts) { return gguf_llama_config(open(parts)); };
   EXPECT_ERROR(config(tiny("mpt")),
                HasSubstr("a.gguf: expected a model of architecture \"llama\", found \"mpt\""));
-  EXPECT_ERROR(config(tiny().key("llama.rope.scaling.type", "yarn")), HasSubstr("RoPE scaling \"yarn\""));
-  EXPECT_ERROR(config(tiny().key("llama.expert_count", GgufType::u32, 8U)), HasSubstr("mixtures of experts"));
+  EXPECT_ERROR(config(tiny().key("llama.rope.scaling.type", "yarn")),
+               HasSubstr("a.gguf: llama.rope.scaling.type: expected \"none\" or \"linear\", found \"yarn\""));
+  EXPECT_ERROR(config(tiny().key("llama.expert_count", GgufType::u32, 8U)),
+               HasSubstr("a.gguf: llama.expert_count: expected 0, found 8"));
   EXPECT_ERROR(config(tiny().key("llama.rope.dimension_count", GgufType::u32, 2U)),
                HasSubstr("a part of the head"));
   EXPECT_ERROR(config(tiny().key("llama.attention.value_length", GgufType::u32, 2U)),
                HasSubstr("different sizes"));
   EXPECT_ERROR(config(Parts().key("general.architecture", "llama")),
                HasSubstr("\"llama.attention.head_count\" is missing"));
+}
+
+// llama.cpp takes a missing type as linear, and 0 as no factor; "none" passes over the factor.
+TEST(GgufLlamaConfig, ScaledRopeIsRefusedHoweverItIsSpelled) {
+  const auto config = [](const Parts& parts) { return gguf_llama_config(open(parts)); };
+  const std::string type = "llama.rope.scaling.type";
+  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    const auto with = [&](float factor) { return tiny().key(key, GgufType::f32, factor); };
+    const auto message = HasSubstr(std::string("a.gguf: ") + key + ": expected 0 or 1, found 4.0");
+    EXPECT_ERROR(config(with(4)), message);
+    EXPECT_ERROR(config(with(4).key(type, "linear")), message);
+    EXPECT_EQ(config(with(4).key(type, "none"))["rope_theta"], 10000.0) << key;
+    EXPECT_EQ(config(with(1))["rope_theta"], 10000.0) << key;
+    EXPECT_EQ(config(with(0).key(type, "linear"))["rope_theta"], 10000.0) << key;
+  }
+  EXPECT_EQ(config(tiny().key(type, "linear"))["rope_theta"], 10000.0);
+  for (const char* name : {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
+    EXPECT_ERROR(config(tiny().floats(name, {2})), HasSubstr(name), HasSubstr("are not supported"));
+}
+
+// Its first part has all keys, and of the tensors as many as fit: its head would seem to be the embedding.
+TEST(GgufLlamaConfig, APartOfASplitFileIsNoModel) {
+  const auto part = [](std::uint16_t number, std::uint16_t count) {
+    return gguf_llama_config(open(tiny()
+                                      .key("split.no", GgufType::u16, number)
+                                      .key("split.count", GgufType::u16, count)
+                                      .key("split.tensors.count", GgufType::i32, 30)));
+  };
+  EXPECT_ERROR(part(0, 3), HasSubstr("a.gguf: split.count: this is part 1 of 3 of a split file"),
+               HasSubstr("gguf-split --merge"));
+  EXPECT_EQ(part(0, 1)["num_hidden_layers"], 1);
+  EXPECT_EQ(part(0, 0)["num_hidden_layers"], 1);
+}
+
+// A value that no key has: honoured or refused, it is named; ignored, it is passed over.
+TEST(GgufLlamaConfig, EveryKeyIsHonouredOrRefusedByName) {
+  for (const FileKey& key : kGgufLlamaKeys) {
+    Parts parts = tiny();
+    std::erase_if(parts.keys,
+                  [&](const std::string& k) { return k.starts_with(testing::gguf_text(key.name)); });
+    parts.raw_key(key.name, GgufType::array,
+                  testing::le(GgufType::text) + testing::le(std::uint64_t{1}) + testing::gguf_text("x"));
+    if (key.use == KeyUse::ignored) {
+      EXPECT_EQ(gguf_llama_config(open(parts))["num_hidden_layers"], 1) << key.name;
+    } else {
+      EXPECT_ERROR(gguf_llama_config(open(parts)), HasSubstr(key.name)) << key.name;
+    }
+  }
+  EXPECT_ERROR(gguf_llama_config(open(tiny().key("llama.rope.scaling.type", "\xff"))),
+               HasSubstr("llama.rope.scaling.type"), HasSubstr("a text that is not UTF-8"));
+  EXPECT_ERROR(gguf_llama_config(open(tiny().key("llama.rope.scaling.type", std::string(101, 'x')))),
+               HasSubstr("found \"a text of 101 bytes\""));
+  EXPECT_ERROR(gguf_llama_config(open(tiny().key("llama.swin_norm", GgufType::boolean, true))),
+               HasSubstr("a.gguf: unknown key \"llama.swin_norm\""));
 }
 
 TEST(GgufLlamaConfig, DoesNotBelieveEverySize) {
@@ -127,7 +183,7 @@ TEST(GgufLlamaConfig, DoesNotBelieveEverySize) {
 
 TEST(ReadGgufLlama, RefusesTensorsThatLlamaDoesNotHave) {
   EXPECT_ERROR(read_gguf_llama(open(tiny().floats("rope_freqs.weight", {2}))),
-               HasSubstr("a.gguf: tensor \"rope_freqs.weight\" has no place in a LLaMA model"));
+               HasSubstr("a.gguf: tensor \"rope_freqs.weight\": rotary frequencies that a tensor scales"));
 }
 
 TEST(ReadGgufLlama, NamesAProjectionThatDoesNotFitItsHeads) {

@@ -1,5 +1,6 @@
 // Writing so that a reader finds the old content or the new one, never half of either, whatever happens to
-// the writer: aside in the same folder, synced to the disk, then renamed.
+// the writer: aside in the same folder, synced to the disk, then renamed. That is for regular files: what is
+// written to a device or a pipe goes there, since renaming would put a file into its place.
 #pragma once
 
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <concepts>
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "morphvlm/core/error.hpp"
@@ -59,7 +62,42 @@ struct FileSink {
 /// The empty file that marks a folder made by write_directory.
 inline constexpr const char* kFolderMark = ".morphvlm";
 
+/// Whether `path` is there and neither a regular file nor a folder: a device, a pipe, a socket. Links are
+/// followed.
+inline bool is_device_or_pipe(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  return std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
+         !std::filesystem::is_directory(status);
+}
+
 namespace detail {
+
+// The number of the open file of this process that `path` names (/dev/stdout, /dev/fd/3); -1: it names none.
+inline int named_descriptor(std::filesystem::path path) {
+  constexpr int kMostLinks = 40;
+  std::error_code ignored;
+  const auto open_files = std::filesystem::canonical("/proc/self/fd", ignored);
+  for (int links = 0; links < kMostLinks && std::filesystem::is_symlink(path, ignored); ++links) {
+    const auto folder =
+        std::filesystem::canonical(path.has_parent_path() ? path.parent_path() : ".", ignored);
+    const std::string name = path.filename().string();
+    int number = -1;
+    if (!open_files.empty() && folder == open_files &&
+        std::from_chars(name.data(), name.data() + name.size(), number).ec == std::errc{})
+      return number;
+    path = folder / std::filesystem::read_symlink(path, ignored);
+  }
+  return -1;
+}
+
+// Opens what is written to where it is, without replacing it.
+inline int open_in_place(const std::filesystem::path& path) {
+  const int named = named_descriptor(path);
+  // A copy shares its place in the file: what a shell has sent to a file itself stays in front.
+  if (named >= 0) return ::fcntl(named, F_DUPFD_CLOEXEC, 0);
+  return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
+}
 
 // Removed when it goes out of scope; after a successful rename there is nothing left to remove.
 struct Temporary {
@@ -152,11 +190,18 @@ inline void replace_directory(const std::filesystem::path& fresh, const std::fil
 }  // namespace detail
 
 /// Writes `path` atomically: fill(const FileSink&) produces the content. Missing parent folders are made.
-/// When anything fails, fill included, an existing file is untouched and nothing is left behind.
+/// When anything fails, fill included, an existing file is untouched and nothing is left behind. A device, a
+/// pipe or an open file of this process (/dev/stdout) is written to, as the content comes, and never
+/// replaced.
 template <class Fill>
 requires std::invocable<Fill&, const FileSink&>
 void write_file(const std::filesystem::path& path, Fill&& fill) {
   detail::with_file_errors(path, [&] {
+    if (is_device_or_pipe(path) || detail::named_descriptor(path) >= 0) {
+      const detail::Descriptor out(detail::open_in_place(path));
+      if (out.fd < 0) detail::fail_errno(path, "cannot be opened for writing");
+      return fill(FileSink{out.fd, path});
+    }
     const auto target = detail::resolve_target(path);
     expect(!std::filesystem::is_directory(target), path.string(), ": expected a file, found a folder");
     const auto name = detail::sibling(target);

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <vector>
 
+#include "morphvlm/core/downloaded_file.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/tensor.hpp"
 
@@ -48,7 +49,8 @@ struct MappedFile {
   std::filesystem::path path;  ///< as it was opened, for messages
   std::span<std::byte> bytes;  ///< the whole file; never empty
 
-  /// Maps `file`; an Error where it is missing, unreadable, not a regular file, or empty.
+  /// Maps `file`; an Error where it is missing, unreadable, not a regular file, empty, or not downloaded (see
+  /// expect_downloaded).
   explicit MappedFile(const std::filesystem::path& file) : path(file) {
     // Without O_NONBLOCK opening a named pipe would wait for its writer.
     const detail::Descriptor in(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -62,6 +64,12 @@ struct MappedFile {
     void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, in.fd, 0);
     if (start == MAP_FAILED) detail::fail_errno(file, "cannot be mapped into memory");
     bytes = {static_cast<std::byte*>(start), size};
+    try {
+      expect_downloaded({static_cast<const char*>(start), size}, file.string());
+    } catch (...) {
+      ::munmap(start, size);
+      throw;
+    }
   }
 
   MappedFile(const MappedFile&) = delete;

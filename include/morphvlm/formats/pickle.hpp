@@ -150,10 +150,23 @@ class PickleReader {
     push(std::move(dict));
   }
 
+  // A module of a TorchScript archive, whose state BUILD brings.
+  void new_object() {
+    const PickleNode *arguments = pop("NEWOBJ"), *type = stack_.empty() ? nullptr : pop("NEWOBJ");
+    const bool is_module = type != nullptr && type->kind == Kind::global && is_script_class(type->text) &&
+                           arguments->kind == Kind::tuple && arguments->items.empty();
+    if (!is_module) refuse(0x81);
+    push({.kind = Kind::module, .text = type->text});
+  }
+
   // State of an OrderedDict is its `_metadata`, which says nothing about the tensors.
   void build() {
-    pop("BUILD");
-    const PickleNode* object = top("BUILD");
+    PickleNode* state = pop("BUILD");
+    PickleNode* object = top("BUILD");
+    if (object->kind == Kind::module && object->items.empty()) {
+      object->items.push_back(state);
+      return;
+    }
     expect(object->kind == Kind::dict && object->text == kOrderedDict, in_.where, ": pickle: BUILD at byte ",
            in_.at - 1, " on ", pickle_kind(*object), " is refused");
   }
@@ -231,6 +244,7 @@ class PickleReader {
       case 'j': recall(count<std::uint32_t>()); return true;
       case 'R': reduce(); return true;
       case 'b': build(); return true;
+      case 0x81: new_object(); return true;
       case 'Q': push({.kind = Kind::persistent, .items = {pop("BINPERSID")}}); return true;
       case 'c': { const std::string module = line(); global(module, line()); return true; }
       case 0x93: stack_global(); return true;

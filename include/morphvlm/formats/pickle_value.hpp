@@ -15,7 +15,8 @@ namespace morphvlm {
 /// A value of a pickle. Pointers are into the document that owns it; lists may contain each other.
 struct PickleNode {
   /// `call`: `text` names what would be called with `items`. `global`: a name alone. `persistent`: items[0]
-  /// is the id. A dict with a `text` is of the type that it names.
+  /// is the id. A dict with a `text` is of the type that it names. `module`: of a TorchScript archive; `text`
+  /// names its class and items[0] is its state.
   enum class Kind {
     none,
     boolean,
@@ -29,7 +30,8 @@ struct PickleNode {
     dict,
     global,
     call,
-    persistent
+    persistent,
+    module
   };
   Kind kind = Kind::none;               ///< which of the members below have a meaning
   std::int64_t integer = 0;             ///< of an integer, and of a boolean: 0 or 1
@@ -72,7 +74,12 @@ inline constexpr std::string_view kPickleCalls[] = {kOrderedDict,
                                                     "torch._utils._rebuild_tensor_v3",
                                                     "torch._utils._rebuild_parameter",
                                                     "torch._utils._rebuild_parameter_with_state",
-                                                    "torch._tensor._rebuild_from_type_v2"};
+                                                    "torch._tensor._rebuild_from_type_v2",
+                                                    "torch.jit._pickle.build_intlist",
+                                                    "torch.jit._pickle.build_doublelist",
+                                                    "torch.jit._pickle.build_boollist",
+                                                    "torch.jit._pickle.build_tensorlist",
+                                                    "torch.jit._pickle.restore_type_tag"};
 
 // Names that may stand as values: types of storages, of elements and of tensors.
 inline constexpr std::string_view kPickleTypes[] = {"torch.FloatStorage",
@@ -115,14 +122,19 @@ inline bool may_be_called(std::string_view name) {
   return std::ranges::find(kPickleCalls, name) != std::end(kPickleCalls);
 }
 
+// Classes that a TorchScript archive defines in its own code, which is not read. They are names here: objects
+// of them are made of nothing but the state that the pickle gives them.
+inline bool is_script_class(std::string_view name) { return name.starts_with("__torch__."); }
+
 inline bool may_be_named(std::string_view name) {
-  return may_be_called(name) || std::ranges::find(kPickleTypes, name) != std::end(kPickleTypes);
+  return may_be_called(name) || is_script_class(name) ||
+         std::ranges::find(kPickleTypes, name) != std::end(kPickleTypes);
 }
 
 inline std::string_view pickle_kind(const PickleNode& node) {
-  constexpr std::string_view kKinds[] = {"None",   "a bool",    "an int",         "a float", "a string",
-                                         "bytes",  "a list",    "a tuple",        "a set",   "a dict",
-                                         "a name", "an object", "a persistent id"};
+  constexpr std::string_view kKinds[] = {"None",   "a bool",    "an int",          "a float", "a string",
+                                         "bytes",  "a list",    "a tuple",         "a set",   "a dict",
+                                         "a name", "an object", "a persistent id", "a module"};
   return kKinds[static_cast<std::size_t>(node.kind)];
 }
 

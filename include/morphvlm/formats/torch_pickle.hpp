@@ -1,5 +1,5 @@
-// PyTorch's .pt, .pth and .bin files, of torch.save's present form (zip) and its older one. Tensors are
-// mapped.
+// PyTorch's .pt, .pth and .bin files, of torch.save's present form (zip) and its older one, and TorchScript
+// archives (torch.jit.save), of which the tensors are read and the code is not. Tensors are mapped.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +68,8 @@ inline TorchFile open_torch_zip(const std::filesystem::path& path) {
   const std::string root = torch_root(zip, out.where), data = root + "data/";
   check_torch_records(zip, root, out.where);
   for (const auto& [name, record] : zip.entries) {
-    if (name.starts_with(data)) out.storages.emplace(name.substr(data.size()), record.bytes);
+    if (name.starts_with(data))
+      out.storages.emplace(name.substr(data.size()), stored_bytes(zip, name, record));
   }
   out.document = read_pickle({checked_entry(zip, root + "data.pkl"), out.where});
   return out;
@@ -131,6 +132,13 @@ inline std::string list_keys(const PickleNode& dict) {
   return text.empty() ? "none" : text;
 }
 
+// The dict that a value is, or of whose entries it is made: a TorchScript module's state. nullptr: none.
+inline const PickleNode* dict_of(const PickleNode& value) {
+  const PickleNode* state =
+      value.kind == PickleKind::module && !value.items.empty() ? value.items.front() : &value;
+  return state->kind == PickleKind::dict ? state : nullptr;
+}
+
 /// Lists the tensors of a dict, and those of dicts within it, their names joined by dots.
 class TensorLister {
  public:
@@ -144,7 +152,7 @@ class TensorLister {
       const PickleNode &key = *dict.items[i], &value = *dict.items[i + 1];
       if (key.kind != PickleKind::text) continue;
       const std::string name = prefix + key.text;
-      if (value.kind == PickleKind::dict) list(value, name + '.');
+      if (const auto* inner = dict_of(value)) list(*inner, name + '.');
       if (!is_tensor(value)) continue;
       expect(names_.insert(name).second, where_, ": tensor \"", name, "\" is there twice");
       out.emplace_back(name, tensors_.rebuild(value, name));
@@ -201,14 +209,29 @@ inline StateDict torch_state_dict(const TorchFile& file, const PickleNode& dict)
   return std::move(lister.out);
 }
 
+/// Whether the file is a TorchScript archive: a module and the code of its classes.
+inline bool is_torch_script(const TorchFile& file) {
+  return file.document.root->kind == PickleNode::Kind::module;
+}
+
 /// The same of the file's outermost dict, or of the one under its `key` ("model_state_dict" of a training
-/// checkpoint).
+/// checkpoint). Of a TorchScript archive all parameters and buffers, by their names in the module's
+/// state_dict().
 inline StateDict torch_state_dict(const TorchFile& file, const std::string& key = {}) {
   const PickleNode& root = *file.document.root;
+  if (is_torch_script(file)) {
+    expect(key.empty(), file.where, ": expected a dict called \"", key, "\", found a TorchScript module");
+    const auto* state = detail::dict_of(root);
+    expect(state != nullptr, file.where, ": expected a TorchScript module's state, found none");
+    detail::TensorLister lister(file);
+    lister.list(*state);
+    expect(!lister.out.empty(), file.where, ": the TorchScript module ", root.text, " has no tensor");
+    return std::move(lister.out);
+  }
   return torch_state_dict(file, key.empty() ? root : torch_dict(file, root, key));
 }
 
-/// The tensors of a file that is one state dict.
+/// The tensors of a file that is one state dict, or a TorchScript archive.
 inline StateDict load_torch(const std::filesystem::path& path) { return torch_state_dict(open_torch(path)); }
 
 }  // namespace morphvlm

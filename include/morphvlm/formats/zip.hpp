@@ -1,5 +1,5 @@
-// Zip archives as PyTorch writes them: entries are stored, not compressed, so that they can be used where the
-// kernel maps them.
+// Zip archives as PyTorch writes them: entries are stored, so that they can be used where the kernel maps
+// them. Entries that are compressed (a TorchScript archive's code) may be there, and are not read.
 #pragma once
 
 #include <zlib.h>
@@ -27,8 +27,9 @@ inline constexpr std::uint64_t kMaxZipEntries = 1 << 20;
 
 /// An entry, as the archive's directory has it.
 struct ZipRecord {
-  std::span<std::byte> bytes;  ///< in the mapping
-  std::uint32_t crc = 0;       ///< the CRC-32 that is stated for them; 0: none was computed
+  std::span<std::byte> bytes;  ///< in the mapping, as they are stored
+  std::uint32_t crc = 0;       ///< the CRC-32 that is stated for the content; 0: none was computed
+  std::uint16_t method = 0;    ///< how the content is compressed; 0: it is not
 };
 
 /// An archive's entries by name.
@@ -160,10 +161,8 @@ inline std::span<std::byte> zip_entry_bytes(const MappedFile& file, const ZipEnt
                                             const std::string& where) {
   const std::string whose = where + ": zip: entry \"" + entry.name + '"';
   expect((entry.flags & 1) == 0, whose, " is encrypted");
-  expect(entry.method == 0, whose, " is compressed (method ", entry.method,
-         "); only stored entries are read");
-  expect(entry.stored == entry.size, whose, ": ", entry.stored, " bytes are stored, but its size is ",
-         entry.size);
+  expect(entry.method != 0 || entry.stored == entry.size, whose, ": ", entry.stored,
+         " bytes are stored, but its size is ", entry.size);
   ByteReader local = reader_at(file, entry.header, where);
   expect(local.read<std::uint32_t>("local header") == kZipLocal, whose, " has no header at byte ",
          entry.header);
@@ -178,23 +177,32 @@ inline std::span<std::byte> zip_entry_bytes(const MappedFile& file, const ZipEnt
   expect(same && flags == entry.flags && method == entry.method, whose,
          ": its own header and the directory say different things");
   local.take(extra, "extra field");
-  return local.take(entry.size, "entry \"" + entry.name + '"');
+  return local.take(entry.stored, "entry \"" + entry.name + '"');
 }
 
 }  // namespace detail
 
-/// The bytes of an entry, checked against their checksum. Error: another sum, no such entry. (PyTorch can be
-/// told not to compute sums, and then states 0.)
+/// The bytes of an entry called `name`. Error: they are compressed.
+inline std::span<std::byte> stored_bytes(const ZipFile& zip, const std::string& name,
+                                         const ZipRecord& record) {
+  expect(record.method == 0, zip.map->path.string(), ": zip: entry \"", name, "\" is compressed (method ",
+         record.method, "); only stored entries are read");
+  return record.bytes;
+}
+
+/// The bytes of an entry, checked against their checksum. Error: another sum, compressed, no such entry.
+/// (PyTorch can be told not to compute sums, and then states 0.)
 inline std::span<std::byte> checked_entry(const ZipFile& zip, const std::string& name) {
   const auto it = zip.entries.find(name);
   expect(it != zip.entries.end(), zip.map->path.string(), ": zip: there is no entry \"", name, '"');
-  const auto& [bytes, crc] = it->second;
+  const auto bytes = stored_bytes(zip, name, it->second);
+  const auto crc = it->second.crc;
   expect(crc == 0 || crc == crc32(bytes), zip.map->path.string(), ": zip: entry \"", name,
          "\" is damaged: its checksum differs");
   return bytes;
 }
 
-/// Opens an archive. Errors: truncated, encrypted, compressed, on several disks, entries that overlap each
+/// Opens an archive. Errors: truncated, encrypted, on several disks, entries that overlap each
 /// other or the directory (how small archives pretend to be huge), two entries of a name. The entries' own
 /// bytes are not touched yet, see checked_entry.
 inline ZipFile open_zip(const std::filesystem::path& path) {
@@ -212,7 +220,7 @@ inline ZipFile open_zip(const std::filesystem::path& path) {
     const auto bytes = detail::zip_entry_bytes(file, entry, where);
     const auto end = static_cast<std::uint64_t>(bytes.data() + bytes.size() - file.bytes.data());
     taken.emplace_back(entry.header, end);
-    expect(zip.entries.emplace(entry.name, ZipRecord{bytes, entry.crc}).second, where,
+    expect(zip.entries.emplace(entry.name, ZipRecord{bytes, entry.crc, entry.method}).second, where,
            ": zip: two entries are called \"", entry.name, '"');
   }
   expect(reader.remaining() == 0, where, ": zip: ", reader.remaining(),

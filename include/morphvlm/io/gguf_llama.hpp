@@ -14,6 +14,7 @@
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/formats/gguf.hpp"
+#include "morphvlm/io/gguf_llama_keys.hpp"
 #include "morphvlm/io/model_limits.hpp"
 
 namespace morphvlm {
@@ -71,16 +72,14 @@ inline void expect_llama(const GgufFile& file) {
   const auto architecture = file.get<std::string>("general.architecture");
   expect(architecture == "llama", where, ": expected a model of architecture \"llama\", found \"",
          architecture, '"');
-  const auto scaling = file.get_or<std::string>("llama.rope.scaling.type", "none");
-  expect(scaling == "none", where, ": RoPE scaling \"", scaling, "\" is not supported");
-  expect(file.get_or<std::uint32_t>("llama.expert_count", 0) == 0, where,
-         ": mixtures of experts are not supported");
+  refuse_gguf_llama_keys(file);
 }
 
 }  // namespace detail
 
 /// A LLaMA file's sizes under the names of Hugging Face's config.json; `head_dim` only where the file states
-/// it. Another architecture, scaled or partial RoPE, or experts are an Error that names them.
+/// it. Another architecture, scaled or partial RoPE, a part of a split file, and what else kGgufLlamaKeys
+/// refuses are an Error that names it.
 inline Json gguf_llama_config(const GgufFile& file) {
   detail::expect_llama(file);
   const auto where = file.map->path.string();
@@ -95,9 +94,9 @@ inline Json gguf_llama_config(const GgufFile& file) {
                              kKvHeads = "llama.attention.head_count_kv";
   const auto head_dim = limited(kHeadDim, file.get_or<std::int64_t>(kHeadDim, width / heads));
   expect(file.get_or<std::int64_t>("llama.attention.value_length", head_dim) == head_dim, where,
-         ": keys and values of different sizes are not supported");
+         ": llama.attention.value_length: keys and values of different sizes are not supported");
   expect(file.get_or<std::int64_t>("llama.rope.dimension_count", head_dim) == head_dim, where,
-         ": RoPE over a part of the head is not supported");
+         ": llama.rope.dimension_count: RoPE over a part of the head is not supported");
   Json config = {{"vocab_size", detail::llama_embedding(file).shape[0]},
                  {"hidden_size", width},
                  {"intermediate_size", size("llama.feed_forward_length")},
