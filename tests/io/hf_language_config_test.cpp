@@ -87,14 +87,14 @@ TEST(HfLanguageConfig, WhatIsNotHereIsRefusedByName) {
   };
   EXPECT_EQ(mpt_with("alibi", false), "c: alibi: expected true, found false");
   EXPECT_EQ(mpt_with("no_bias", false), "c: no_bias: expected true, found false");
-  EXPECT_EQ(mpt_with("attn_clip_qkv", 6), "c: attn_clip_qkv: expected null, found 6");
-  EXPECT_EQ(mpt_with("softmax_scale", 0.1), "c: softmax_scale: expected null, found 0.1");
-  EXPECT_EQ(mpt_with("logit_scale", 2), "c: logit_scale: expected null, found 2");
+  EXPECT_EQ(mpt_with("attn_clip_qkv", 6), "c: attn_clip_qkv: expected no such key, found 6");
+  EXPECT_EQ(mpt_with("softmax_scale", 0.1), "c: softmax_scale: expected no such key, found 0.1");
+  EXPECT_EQ(mpt_with("logit_scale", 2), "c: logit_scale: expected no such key, found 2");
   EXPECT_EQ(mpt_with("prefix_lm", true), "c: prefix_lm: expected false, found true");
   EXPECT_EQ(mpt_with("d_model", "wide"), "c: d_model: expected an integer, found \"wide\"");
   EXPECT_EQ(mpt_with("attn_config", 3), "c: attn_config: expected an object, found 3");
   EXPECT_EQ(mpt_with("attn_config", Json{{"alibi", true}, {"attn_type", "multiquery_attention"}}),
-            "c: attn_type: expected \"multihead_attention\", found \"multiquery_attention\"");
+            "c: attn_config: attn_type: expected \"multihead_attention\", found \"multiquery_attention\"");
   const auto neox_with = [](const char* key, Json value) {
     Json json = red_pajama();
     json[key] = std::move(value);
@@ -103,9 +103,9 @@ TEST(HfLanguageConfig, WhatIsNotHereIsRefusedByName) {
   EXPECT_EQ(neox_with("hidden_act", "gelu_fast"), "c: hidden_act: expected \"gelu\", found \"gelu_fast\"");
   EXPECT_EQ(neox_with("attention_bias", false), "c: attention_bias: expected true, found false");
   EXPECT_EQ(neox_with("rope_parameters", Json{{"rope_type", "yarn"}}),
-            "c: rope_type: expected \"default\", found \"yarn\"");
+            "c: rope_parameters: rope_type: expected \"default\", found \"yarn\"");
   EXPECT_EQ(neox_with("rope_scaling", Json{{"type", "linear"}}),
-            "c: rope_scaling: expected null, found {\"type\":\"linear\"}");
+            "c: rope_scaling: type: expected \"default\", found \"linear\"");
 }
 
 TEST(HfLanguageConfig, SizesThatNoModelHasAreErrors) {
@@ -119,7 +119,7 @@ TEST(HfLanguageConfig, SizesThatNoModelHasAreErrors) {
   EXPECT_EQ(mpt_with("vocab_size", 1 << 25), "c: vocab_size: expected 1 to 16777216, found 33554432");
   Json neox = red_pajama();
   neox["rotary_pct"] = 1e300;
-  EXPECT_EQ(neox_error(neox), "c: the rotated part of a head: expected 0 to 1, found 1e+300");
+  EXPECT_EQ(neox_error(neox), "c: rotary_pct, the rotated part of a head: expected 0 to 1, found 1e+300");
 }
 
 // Found by the fuzzer of language_config: the default of 24 / 40 is no width.

@@ -2,11 +2,12 @@
 // file.
 #pragma once
 
-#include <cstdint>
+#include <algorithm>
 #include <filesystem>
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -17,7 +18,7 @@
 #include "morphvlm/io/hf_directory.hpp"
 #include "morphvlm/io/hf_vision_config.hpp"
 #include "morphvlm/io/keys_vision.hpp"
-#include "morphvlm/io/model_limits.hpp"
+#include "morphvlm/io/open_clip_config.hpp"
 #include "morphvlm/model/clip_vit.hpp"
 #include "morphvlm/model/efficient_net.hpp"
 
@@ -38,32 +39,37 @@ inline std::filesystem::path find_file(const std::filesystem::path& folder,
   fail(folder.string(), ": no weights; looked for ", looked_for);
 }
 
-inline ClipVitConfig open_clip_config(const std::filesystem::path& path) {
-  const std::string where = path.string();
-  const Json model = json_get<Json>(read_json(path), "model_cfg", where);
-  const Json vision = json_get<Json>(model, "vision_cfg", where);
-  ClipVitConfig c;
-  const auto optional = [&](const char* key, auto fallback) {
-    return vision.contains(key) ? json_get<decltype(fallback)>(vision, key, where) : fallback;
-  };
-  const auto size = [&](const Json& of, const char* key, std::int64_t most = kMaxModelWidth) {
-    return expect_model_size(json_get<std::int64_t>(of, key, where), key, where, most);
-  };
-  c.image_size = size(vision, "image_size");
-  c.patch_size = size(vision, "patch_size");
-  c.hidden_size = size(vision, "width");
-  c.num_hidden_layers = size(vision, "layers", kMaxModelLayers);
-  const auto head = optional("head_width", std::int64_t{64});
-  expect(head > 0 && c.hidden_size % head == 0, where, ": head_width ", head, " does not divide width ",
-         c.hidden_size);
-  c.num_attention_heads = c.hidden_size / head;
-  const double ratio = optional("mlp_ratio", 4.0), wide = static_cast<double>(c.hidden_size) * ratio;
-  expect(wide >= 1 && wide <= kMaxModelWidth, where, ": mlp_ratio: found ", ratio);
-  c.intermediate_size = static_cast<std::int64_t>(wide);
-  c.projection_dim = size(model, "embed_dim");
-  const bool quick = model.contains("quick_gelu") && json_get<bool>(model, "quick_gelu", where);
-  c.hidden_act = quick ? Activation::quick_gelu : Activation::gelu;
-  return c;
+// The first file of `folder`, by name, that ends so; empty: none.
+inline std::filesystem::path file_ending(const std::filesystem::path& folder, std::string_view extension) {
+  std::filesystem::path found;
+  if (!std::filesystem::is_directory(folder)) return found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const auto& path = entry.path();
+    if (path.extension() == extension && (found.empty() || path < found)) found = path;
+  }
+  return found;
+}
+
+// The weights beside open_clip_config.json: under open_clip's names, or OpenAI's file, which is called after
+// its model (ViT-L-14.pt).
+inline std::filesystem::path open_clip_file(const std::filesystem::path& folder) {
+  const std::initializer_list<const char*> names{"open_clip_model.safetensors", "model.safetensors",
+                                                 "open_clip_pytorch_model.bin"};
+  const auto is_there = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  const auto of_openai = file_ending(folder, ".pt");
+  return of_openai.empty() || std::ranges::any_of(names, is_there) ? find_file(folder, names) : of_openai;
+}
+
+// OpenAI's files are known by the sizes in them. Their towers are trained with quick_gelu, which configs for
+// others' weights of the same sizes do not ask for.
+inline void expect_openai_activation(const std::filesystem::path& folder, const StateDict& dict,
+                                     const std::filesystem::path& source) {
+  if (std::ranges::find(dict, "input_resolution", &StateDict::value_type::first) == dict.end()) return;
+  const auto path = folder / kOpenClipConfig;
+  const auto config = vit_config_from_open_clip(read_json(path), path.string());
+  expect(config.hidden_act == Activation::quick_gelu, path.string(),
+         ": quick_gelu: expected true for OpenAI's weights (", source.filename().string(),
+         "), found another activation");
 }
 
 inline HfVitConfig hf_vision(const std::filesystem::path& folder) {
@@ -71,11 +77,7 @@ inline HfVitConfig hf_vision(const std::filesystem::path& folder) {
 }
 
 inline std::filesystem::path efficient_net_file(const std::filesystem::path& folder) {
-  if (std::filesystem::is_directory(folder)) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.path().extension() == ".pth") return entry.path();
-  }
-  return {};
+  return file_ending(folder, ".pth");
 }
 
 }  // namespace detail
@@ -85,6 +87,10 @@ inline std::filesystem::path efficient_net_file(const std::filesystem::path& fol
 inline std::string vision_folder_type(const std::filesystem::path& folder) {
   for (const auto* name : {detail::kOpenClipConfig, detail::kHfConfig})
     if (std::filesystem::exists(folder / name)) return "clip_vit";
+  const auto alone = detail::file_ending(folder, ".pt");
+  expect(alone.empty(), folder.string(), ": ", alone.filename().string(), " needs ", detail::kOpenClipConfig,
+         " beside it, which says the tower's sizes (for OpenAI's files open_clip's of the same model, with "
+         "\"quick_gelu\": true)");
   expect(!detail::efficient_net_file(folder).empty(), folder.string(), ": expected ", detail::kOpenClipConfig,
          ", transformers' ", detail::kHfConfig, " or EfficientNet-Lite0's .pth");
   return "efficientnet_lite0";
@@ -94,8 +100,9 @@ inline std::string vision_folder_type(const std::filesystem::path& folder) {
 inline ClipVitConfig vision_folder_config(const std::filesystem::path& folder,
                                           std::optional<VitTokens> tokens, std::type_identity<ClipViT>) {
   const auto open_clip = folder / detail::kOpenClipConfig;
-  ClipVitConfig c = std::filesystem::exists(open_clip) ? detail::open_clip_config(open_clip)
-                                                       : detail::hf_vision(folder).model;
+  ClipVitConfig c = std::filesystem::exists(open_clip)
+                        ? vit_config_from_open_clip(read_json(open_clip), open_clip.string())
+                        : detail::hf_vision(folder).model;
   c.tokens = tokens.value_or(c.tokens);
   return c;
 }
@@ -109,16 +116,17 @@ inline EfficientNetConfig vision_folder_config(const std::filesystem::path& fold
 }
 
 /// The tower's tensors under its module's names, and the file (or folder) that they came from. Of open_clip's
-/// files, which hold the text tower too, what is below `visual.`.
+/// and OpenAI's files, which hold the text tower too, what is below `visual.`.
 inline StateDict vision_folder_weights(const std::filesystem::path& folder, const ClipVitModule&,
                                        std::filesystem::path& source) {
   if (!std::filesystem::exists(folder / detail::kOpenClipConfig)) {
     source = folder;
     return vit_from_hf(load_hf_weights(folder), detail::hf_vision(folder).family, folder.string());
   }
-  source = detail::find_file(
-      folder, {"open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin"});
-  StateDict dict = strip_prefix(load_tensors(source), "visual.");
+  source = detail::open_clip_file(folder);
+  const StateDict whole = load_tensors(source);
+  detail::expect_openai_activation(folder, whole, source);
+  StateDict dict = strip_prefix(whole, "visual.");
   expect(!dict.empty(), source.string(), ": no tensor below \"visual.\"");
   return dict;
 }

@@ -2,11 +2,10 @@
 // that chooses how a projection is multiplied.
 #pragma once
 
-#include <ATen/core/grad_mode.h>
-
 #include <initializer_list>
 #include <vector>
 
+#include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/kernels/cpu/affine.hpp"
 #include "morphvlm/kernels/cpu/few_rows_cpu.hpp"
@@ -67,7 +66,7 @@ Tensor few_rows_swiglu(const Tensor& x, const W& gate, const W& up, const FewRow
 /// x W^T + b by the fastest path there is: the one place that chooses it. x [..., in], weight [out, in] and
 /// bias [out] (or undefined) in one dtype; [..., out].
 inline Tensor product(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) {
-  const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
+  const bool plain = !detail::is_recorded(x) && !detail::is_recorded(weight) && !detail::is_recorded(bias);
   if (plain && takes_few_rows(x, weight)) return few_rows_products(x, {weight}, {bias}).front();
   return affine(x, weight, bias);
 }

@@ -35,12 +35,28 @@ struct DecoderContext {
   bool recompute_feed_forward = false;  ///< layers keep the input of their feed-forward alone, see Recompute
 };
 
+namespace detail {
+
+// By hand, not by `expect`: decoding comes here for each token, and the message's text takes time.
+inline void expect_text(const Tensor& ids, const Tensor& attention_mask, std::int64_t columns) {
+  if (attention_mask.defined() && (attention_mask.dim() != 2 || attention_mask.size(0) != ids.size(0) ||
+                                   attention_mask.size(1) != columns))
+    fail("attention mask: expected [", ids.size(0), ", ", columns,
+         "], a column for each token, those in the cache included, found ",
+         to_string(attention_mask.sizes()));
+}
+
+}  // namespace detail
+
 /// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
 /// cache and new tokens, of a cache of fixed length all there is room for, and may be undefined. The mask is
-/// undefined where none is needed.
+/// undefined where none is needed. Error: ids or a mask of another shape.
 inline DecoderContext decoder_context(const Tensor& ids, const Tensor& attention_mask, const KvCache* cache) {
+  if (ids.dim() != 2) fail("text: expected ids [batch, time], found ", to_string(ids.sizes()));
   const auto past = cache ? cache->length() : 0, time = ids.size(1);
-  if (cache && cache->place.defined()) {
+  const bool is_fixed = cache && cache->place.defined();
+  detail::expect_text(ids, attention_mask, is_fixed ? past : past + time);
+  if (is_fixed) {
     return {.mask = causal_mask(cache->place, past, attention_mask),
             .positions = token_positions(cache->place, attention_mask),
             .place = cache->place};
