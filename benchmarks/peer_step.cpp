@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "benchmarks/step.hpp"
-#include "experiments/arguments.hpp"
+#include "experiments/program.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/kernels/cpu/matmul_precision.hpp"
 
@@ -27,8 +27,23 @@ struct Arguments {
   std::string device = "cpu";
 };
 
+}  // namespace
+
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> =
+    std::to_array<FieldNote>({{"lm", "smollm2_135m or open_llama_3b"},
+                              {"dtype", "fp32 or bf16"},
+                              {"batch", "texts of a batch", at_least(1)},
+                              {"seq", "tokens of a text", at_least(1)},
+                              {"steps", "that are timed", at_least(1)},
+                              {"generate", "tokens that are decoded; 0: none", at_least(0)},
+                              {"cached_latents", "pictures were seen before"},
+                              {"float32_matmul_precision", "highest, high or medium"},
+                              {"device", "cpu, cuda or cuda:N"}});
+
+namespace {
+
 void run(const Arguments& a) {
-  expect(a.steps > 0, "--steps: expected at least 1, found ", a.steps);
   set_float32_matmul_precision(a.float32_matmul_precision);
   expect(a.lm == "smollm2_135m" || a.lm == "open_llama_3b", "--lm: expected smollm2_135m or open_llama_3b");
   auto language = a.lm == "open_llama_3b" ? presets::open_llama_3b : presets::smollm2_135m;
@@ -75,19 +90,10 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
+int main(int argc, char** argv) {
   keep_freed_memory();
-  Arguments arguments;
-  if (!experiments::read_arguments(arguments, argc, argv).empty()) {
-    std::cerr
-        << "usage: peer_step [--lm smollm2_135m|open_llama_3b] [--dtype fp32|bf16] [--batch 8] [--seq 32]\n"
-           "                 [--steps 2] [--generate 0] [--cached_latents=true] [--device cpu|cuda]\n"
-           "                 [--float32_matmul_precision highest|high|medium]\n";
-    return 2;
-  }
-  run(arguments);
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "peer_step: " << e.what() << '\n';
-  return 1;
+  return experiments::program<Arguments>(
+      {.name = "peer_step",
+       .purpose = "One training step and greedy decoding, for benchmarks/compare_with_peer.py."},
+      argc, argv, run);
 }

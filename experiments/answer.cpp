@@ -2,7 +2,7 @@
 #include <iostream>
 
 #include "experiments/aokvqa_finetune.hpp"
-#include "experiments/arguments.hpp"
+#include "experiments/program.hpp"
 
 namespace {
 
@@ -15,18 +15,22 @@ struct Arguments {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  Arguments arguments;
-  const auto rest = morphvlm::experiments::read_arguments(arguments, argc, argv);
-  if (!rest.empty() || arguments.model.empty() || arguments.image.empty() || arguments.question.empty()) {
-    std::cerr << "usage: answer --model RUN_DIR --image FILE --question TEXT [--data FOLDER]\n";
-    return 2;
-  }
-  const auto image = morphvlm::read_image(arguments.image);
-  const auto ask = morphvlm::experiments::open_run(arguments.model, arguments.data);
-  std::cout << ask(image, arguments.question) << '\n';
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "answer: " << e.what() << '\n';
-  return 1;
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> =
+    std::to_array<FieldNote>({{"model", "the folder of the row's run"},
+                              {"image", "a PNG or JPEG file"},
+                              {"question", "what is asked about it"},
+                              {"data", "where the language model's file is, if not where the run found it"}});
+
+int main(int argc, char** argv) {
+  using namespace morphvlm;
+  return experiments::program<Arguments>(
+      {.name = "answer",
+       .purpose = "Asks a model that a row of the paper has trained about a picture.",
+       .required = {"model", "image", "question"}},
+      argc, argv, [](const Arguments& arguments) {
+        const auto image = read_image(arguments.image);
+        const auto ask = experiments::open_run(arguments.model, arguments.data);
+        std::cout << ask(image, arguments.question) << '\n';
+      });
 }

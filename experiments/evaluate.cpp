@@ -2,11 +2,13 @@
 #include <iostream>
 #include <span>
 
-#include "experiments/arguments.hpp"
+#include "experiments/bad_rows.hpp"
 #include "experiments/evaluate_task.hpp"
+#include "experiments/kept_answers.hpp"
 #include "experiments/kept_base.hpp"
 #include "experiments/launch.hpp"
 #include "experiments/model_input.hpp"
+#include "experiments/program.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/core/progress.hpp"
@@ -19,6 +21,9 @@
 namespace {
 
 using namespace morphvlm;
+using experiments::Answers;
+using experiments::BadRows;
+using experiments::KeptAnswers;
 using experiments::Task;
 using experiments::TaskItem;
 
@@ -38,18 +43,41 @@ struct Arguments {
   std::string base = "plain";                        // or nf4: what the frozen projections are kept in
   std::int64_t batch = 8;                            // prompts that answers are written to at once
   std::filesystem::path out;                         // predictions, one JSON object a line
+  bool resume = false;                               // go on from the answers that an ended run has kept
+  std::string special_tokens = "error";              // or text: what "<image>" in a question is
+  bool skip_bad_rows = false;                        // questions that cannot be asked are left out
   std::int64_t processes = 1;                        // of this machine, which share the questions
   std::string float32_matmul_precision = "highest";  // or high: faster where the processor can
   std::string device = "cpu";                        // or cuda, cuda:N
 };
 
-constexpr const char* kUsage =
-    "usage: evaluate --model DIR --data DIR --task lines|vqav2|aokvqa-mc|aokvqa-da|pubmedqa|vl-stereoset\n"
-    "         [--adapter DIR] [--tokenizer DIR] [--out predictions.jsonl] [--limit N] [--seed N]\n"
-    "         [--shots N] [--num_beams N] [--max_new_tokens N] [--length_penalty X] [--max_tokens N] "
-    "[--batch N]\n"
-    "         [--base plain|nf4] [--processes N] [--float32_matmul_precision highest|high|medium] "
-    "[--device cpu|cuda]\n";
+}  // namespace
+
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> = std::to_array<FieldNote>(
+    {{"model", "the model's folder (docs/models.md)"},
+     {"adapter", "a folder of adapters: PEFT's, or what train has made"},
+     {"tokenizer", "the tokenizer's folder, if it is not the model's language/"},
+     experiments::notes::data,
+     experiments::notes::task,
+     experiments::notes::limit,
+     experiments::notes::shots,
+     experiments::notes::seed,
+     experiments::notes::max_tokens,
+     {"num_beams", "of beam search; 1: the likeliest token each", from_to(1, kMostBeams)},
+     {"max_new_tokens", "the longest answer", at_least(1)},
+     {"length_penalty", "a beam's score is divided by its length to this power"},
+     {"base", "plain or nf4: how the frozen projections are kept"},
+     {"batch", "prompts that answers are written to at once", at_least(1)},
+     {"out", "the answers, a JSON object a line; kept in OUT.part while they come"},
+     {"resume", "go on from the answers in OUT.part"},
+     experiments::kSpecialTokensNote,
+     experiments::notes::skip_bad_rows,
+     {"processes", "of this machine, which share the questions", at_least(1)},
+     {"float32_matmul_precision", "highest, high or medium: faster where the processor can"},
+     {"device", "cpu, cuda or cuda:N"}});
+
+namespace {
 
 using Items = std::span<const TaskItem>;
 
@@ -63,11 +91,23 @@ Tensor read_latents(const Model& model, Items items, const ClipPreprocess& prepr
   return model.resample(experiments::picture_features(model, pictures, media, preprocess));
 }
 
+/// The prompt's tokens. Error: other places for pictures in it than it has pictures.
+TokenIds encode_prompt(const Tokenizer& tokenizer, const TaskItem& item, std::int64_t media_token) {
+  TokenIds ids = encode_sequence(tokenizer, item.prompt);
+  const auto places = std::count(ids.begin(), ids.end(), media_token);
+  expect(places == std::ssize(item.images), "the prompt has ", places, " <image> tokens, but there are ",
+         item.images.size(), " pictures");
+  return ids;
+}
+
 template <class Model>
 std::string choose(const Model& model, const Tokenizer& tokenizer, const TaskItem& item,
-                   const Tensor& latents) {
+                   const Tensor& latents, const DataText& words) {
+  encode_prompt(tokenizer, item, model.config.media_token_id);
+  std::vector<std::string> spelled;
+  for (const auto& choice : item.choices) spelled.push_back(words(choice, "its choices"));
   const auto query = tokenize_choices(
-      item.prompt, item.choices, [&](const std::string& text) { return encode_sequence(tokenizer, text); });
+      item.prompt, spelled, [&](const std::string& text) { return encode_sequence(tokenizer, text); });
   return item.choices[best_choice(choice_scores(model, query, latents))];
 }
 
@@ -77,7 +117,8 @@ std::vector<std::string> write_answers(const Model& model, const Tokenizer& toke
                                        const Tensor& latents, const Arguments& a) {
   const auto end = model.config.eoc_token_id;
   std::vector<TokenIds> prompts;
-  for (const auto& item : items) prompts.push_back(encode_sequence(tokenizer, item.prompt));
+  for (const auto& item : items)
+    prompts.push_back(encode_prompt(tokenizer, item, model.config.media_token_id));
   const PaddedIds text = pad_rows(prompts, end, Padding::left);
   const GenerateConfig how{.max_new_tokens = a.max_new_tokens,
                            .eos_token_id = end,
@@ -104,42 +145,116 @@ std::vector<Items> batches_of(const Task& task, std::int64_t batch) {
   return batches;
 }
 
-// The answers in the order of the items, whichever process got them.
+// Asks a batch's questions; where that fails one by one, so that one that cannot be asked costs no other its
+// answer.
+template <class AskItems>
+void ask_batch(const Task& task, Items items, const AskItems& ask_items, KeptAnswers& kept, BadRows& bad) {
+  const auto first = static_cast<std::size_t>(items.data() - task.items.data());
+  const auto keep = [&](std::size_t row, Items some) {
+    for (const auto& answer : ask_items(some)) {
+      // Of a batch that was cut off some answers are there.
+      if (!kept[row]) kept.add(row, answer);
+      ++row;
+    }
+  };
+  if (items.size() > 1) {
+    try {
+      return keep(first, items);
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the question that it is about raises it again
+    }
+  }
+  for (std::size_t i = 0; i < items.size(); ++i)
+    bad.guard(task.name, items[i].id, [&] { keep(first + i, items.subspan(i, 1)); });
+}
+
+Answers answers_of(const KeptAnswers& kept, std::size_t rows) {
+  Answers out;
+  for (std::size_t i = 0; i < rows; ++i) {
+    if (!kept[i]) continue;
+    out.rows.push_back(i);
+    out.texts.push_back(*kept[i]);
+  }
+  return out;
+}
+
+// Asks what is not known yet, each process its part.
 template <class Model>
-std::vector<std::string> ask(const Model& model, const Tokenizer& tokenizer, const Task& task,
-                             const Arguments& a, Communicator* processes) {
+void ask(const Model& model, const Tokenizer& tokenizer, const Task& task, const Arguments& a,
+         KeptAnswers& kept, BadRows& bad, Communicator* processes) {
   at::NoGradGuard no_grad;
   const auto preprocess = experiments::preprocess_of(a.model / "vision", model.config.vision);
-  const auto batches = batches_of(task, a.batch);
+  auto batches = batches_of(task, a.batch);
+  const auto known = [&](const TaskItem& item) {
+    return kept[static_cast<std::size_t>(&item - task.items.data())].has_value();
+  };
+  std::erase_if(batches, [&](Items items) { return std::all_of(items.begin(), items.end(), known); });
+  std::int64_t left = 0;
+  for (const auto items : batches) left += std::ssize(items);
   Progress progress(morphvlm::detail::is_first(processes) ? task.name : "", std::ssize(task.items));
-  std::vector<std::string> answers(task.items.size());
+  progress.begin_at(std::ssize(task.items) - left);
+  const DataText words(tokenizer, experiments::special_in_data(a.special_tokens, "--special_tokens"));
+  const auto ask_items = [&](Items items) {
+    for (const auto& item : items) expect(item.wrong.empty(), item.wrong);
+    const Tensor latents = read_latents(model, items, preprocess);
+    if (items.front().choices.empty()) return write_answers(model, tokenizer, items, latents, a);
+    return std::vector<std::string>{choose(model, tokenizer, items.front(), latents, words)};
+  };
+  if (batches.empty()) return;
   for_each_shared(std::ssize(batches), processes, [&](std::int64_t index, bool again) {
     if (again) return;
     const Items items = batches[static_cast<std::size_t>(index)];
-    auto to = answers.begin() + (items.data() - task.items.data());
-    const Tensor latents = read_latents(model, items, preprocess);
-    if (items.front().choices.empty()) {
-      for (auto& answer : write_answers(model, tokenizer, items, latents, a)) *to++ = std::move(answer);
-    } else {
-      *to = choose(model, tokenizer, items.front(), latents);
-    }
+    ask_batch(task, items, ask_items, kept, bad);
     progress.advance(std::ssize(items), "");
   });
   progress.finish();
-  join_texts(answers, processes);
-  return answers;
 }
 
-void write_predictions(const std::filesystem::path& path, const Task& task,
-                       const std::vector<std::string>& answers) {
+void write_predictions(const std::filesystem::path& path, const Task& task, const Answers& answers) {
   const auto scores = task.each ? task.each(answers) : std::vector<double>{};
   write_file(path, [&](const FileSink& sink) {
-    for (std::size_t i = 0; i < answers.size(); ++i) {
-      Json line{{"id", task.items[i].id}, {"answer", answers[i]}};
+    for (std::size_t i = 0; i < answers.rows.size(); ++i) {
+      Json line{{"id", task.items[answers.rows[i]].id}, {"answer", answers.texts[i]}};
       if (!scores.empty()) line["score"] = scores[i];
       sink.write(line.dump() + "\n");
     }
   });
+}
+
+// Files of a folder as they are now; another model's answers are not to be taken for this one's.
+std::string files_fingerprint(const std::filesystem::path& folder) {
+  if (folder.empty()) return "";
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    files.push_back(entry.path().lexically_relative(folder).string() + ' ' +
+                    std::to_string(entry.file_size()) + ' ' +
+                    std::to_string(entry.last_write_time().time_since_epoch().count()));
+  }
+  std::sort(files.begin(), files.end());
+  std::string all;
+  for (const auto& file : files) all += file + '\n';
+  return std::to_string(fnv1a(all));
+}
+
+// All that decides the answers.
+Json identity_of(const Arguments& a, const Task& task) {
+  Arguments same = a;
+  same.model = same.adapter = same.tokenizer = same.data = same.out = same.device = "";
+  same.resume = same.skip_bad_rows = false;
+  same.batch = 1;
+  same.processes = 1;
+  std::uint64_t hash = 0;
+  const auto add = [&](const std::string& text) { hash = split_mix(hash ^ fnv1a(text)); };
+  for (const auto& item : task.items) {
+    add(item.prompt);
+    for (const auto& image : item.images) add(image.filename().string());
+    for (const auto& choice : item.choices) add(choice);
+  }
+  return {{"arguments", to_json(same)},
+          {"questions", task.items.size()},
+          {"texts", std::to_string(hash)},
+          {"model", files_fingerprint(a.model)},
+          {"adapter", files_fingerprint(a.adapter.empty() ? a.adapter : adapter_folder(a.adapter))}};
 }
 
 /// Calls f with `model` on a device, its projections kept as --base says.
@@ -153,46 +268,58 @@ void with_base(VLM<V, Perceiver, L, P>& model, const std::string& base, c10::Dev
   f(model);
 }
 
+// The scores come first: they are what is left where the file cannot be written after all.
+void report(const Arguments& a, const Task& task, const Answers& answers) {
+  Json result{{"task", a.task}, {"questions", answers.rows.size()}, {"shots", a.shots}, {"seed", a.seed}};
+  if (a.skip_bad_rows) result["skipped"] = task.items.size() - answers.rows.size();
+  expect(!answers.rows.empty(), task.name, ": no question could be asked");
+  result["scores"] = task.score(answers);
+  std::cout << result.dump(2) << std::endl;
+  if (!a.out.empty()) write_predictions(a.out, task, answers);
+}
+
 void run(const Arguments& a) {
   expect(a.base == "plain" || a.base == "nf4", "--base: expected plain or nf4, found \"", a.base, '"');
-  expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
+  experiments::special_in_data(a.special_tokens, "--special_tokens");
+  expect(!a.resume || !a.out.empty(), "--resume: expected --out, beside which answers are kept");
   set_float32_matmul_precision(a.float32_matmul_precision);
+  const auto place = process_place();
+  if (!a.out.empty() && place.rank == 0) expect_writable_file(a.out);
+  const auto device = device_named(a.device, place.local_rank);
   const Tokenizer tokenizer = experiments::open_tokenizer(a.tokenizer, open_model_directory(a.model));
   const Task task = experiments::make_task({.task = a.task,
                                             .data = a.data,
                                             .limit = a.limit,
                                             .shots = a.shots,
                                             .seed = a.seed,
-                                            .max_tokens = a.max_tokens},
+                                            .max_tokens = a.max_tokens,
+                                            .special_tokens = a.special_tokens,
+                                            .skip_bad_rows = a.skip_bad_rows},
                                            tokenizer);
-  const auto device = device_named(a.device, process_place().local_rank);
   const auto group = communicator_from_environment();
-  std::vector<std::string> answers;
+  KeptAnswers kept(a.out, identity_of(a, task), a.resume, task.items.size(), group.get());
+  BadRows bad(a.skip_bad_rows);
   experiments::with_model(a.model, a.adapter, c10::kCPU, [&](auto& model, const WeightSources&) {
     with_base(model, a.base, device,
-              [&](const auto& kept) { answers = ask(kept, tokenizer, task, a, group.get()); });
+              [&](const auto& on_device) { ask(on_device, tokenizer, task, a, kept, bad, group.get()); });
   });
-  if (!morphvlm::detail::is_first(group.get())) return;
-  if (!a.out.empty()) write_predictions(a.out, task, answers);
-  Json result{{"task", a.task}, {"questions", task.items.size()}, {"shots", a.shots}, {"seed", a.seed}};
-  result["scores"] = task.score(answers);
-  std::cout << result.dump(2) << '\n';
+  std::cerr << bad.summary();
+  kept.join(group.get());
+  if (morphvlm::detail::is_first(group.get())) report(a, task, answers_of(kept, task.items.size()));
+  kept.remove(group.get());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) try {
+int main(int argc, char** argv) {
   keep_freed_memory();
-  Arguments arguments;
-  const auto rest = experiments::read_arguments(arguments, argc, argv);
-  if (!rest.empty() || arguments.model.empty() || arguments.data.empty() || arguments.task.empty()) {
-    std::cerr << kUsage;
-    return 2;
-  }
-  if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
-  run(arguments);
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "evaluate: " << e.what() << '\n';
-  return 1;
+  return experiments::program<Arguments>(
+      {.name = "evaluate",
+       .purpose = "Asks a model folder a data set's questions and scores the answers (docs/evaluate.md).",
+       .required = {"model", "data", "task"}},
+      argc, argv, [&](const Arguments& arguments) {
+        if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
+        run(arguments);
+        return 0;
+      });
 }

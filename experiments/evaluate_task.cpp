@@ -45,6 +45,29 @@ void expect_item_images(const Task& task, const fs::path& where) {
   expect_images(rows, where.string());
 }
 
+template <class Row>
+std::vector<Row> select(const std::vector<Row>& all, const std::vector<std::size_t>& rows) {
+  std::vector<Row> out;
+  for (const auto row : rows) out.push_back(all.at(row));
+  return out;
+}
+
+// Makes an item's prompt; where that cannot be, it ends the run by name or is left to who asks the item.
+template <class Make>
+void set_prompt(TaskItem& item, const std::string& task, const TaskConfig& c, Make&& make) {
+  try {
+    item.prompt = make();
+  } catch (const Error& e) {
+    item.wrong = e.what();
+    expect(c.skip_bad_rows, task, ": question \"", item.id, "\": ", item.wrong,
+           "; --skip_bad_rows leaves such questions out");
+  }
+}
+
+DataText data_text(const Tokenizer& tokenizer, const TaskConfig& c) {
+  return DataText(tokenizer, special_in_data(c.special_tokens, "--special_tokens"));
+}
+
 /// Questions about images as OpenFlamingo asks them, demonstrations from the training split.
 struct VqaSplits {
   VqaDataset train, test;
@@ -56,26 +79,47 @@ struct VqaItems {
   std::vector<VqaExample> asked = {};
 };
 
-VqaItems vqa_items(const VqaSplits& data, const TaskConfig& c) {
-  expect(c.shots >= -1, "--shots: expected -1 or more, found ", c.shots);
+// A question's prompt, its own words and those of its demonstrations as ordinary text.
+std::string plain_prompt(const VqaSplits& data, const FewShotQuery& query, const FewShotConfig& few,
+                         const DataText& words) {
+  VqaSplits shown;
+  FewShotQuery same;
+  for (const auto row : query.demonstrations) {
+    auto e = data.train.examples.at(static_cast<std::size_t>(row));
+    expect(!e.answers.empty(), "demonstration \"", e.id, "\" has no answer");
+    const std::string where = "demonstration \"" + e.id + '"';
+    e.question = words(e.question, where);
+    e.answers = {words(e.answers.front(), where)};
+    same.demonstrations.push_back(std::ssize(shown.train.examples));
+    shown.train.examples.push_back(std::move(e));
+  }
+  auto asked = data.test.examples.at(static_cast<std::size_t>(query.test_row));
+  asked.question = words(asked.question, "its words");
+  shown.test.examples.push_back(std::move(asked));
+  return few_shot_prompt(shown.train, shown.test, same, few);
+}
+
+VqaItems vqa_items(const VqaSplits& data, const TaskConfig& c, const Tokenizer& tokenizer) {
   const auto rows = std::ssize(data.test.examples), pool = std::ssize(data.train.examples);
   FewShotConfig few{.shots = std::max<std::int64_t>(c.shots, 0), .samples = c.limit, .seed = c.seed};
   expect(c.limit <= rows, data.test.name, ": --limit ", c.limit, ", but there are ", rows, " questions");
   std::vector<FewShotQuery> queries;
   if (c.shots >= 0) {
     few.query_set = std::min(few.query_set, pool);
+    expect(few.demonstrations() <= few.query_set, "--shots ", c.shots, ": ", data.train.name, " has ", pool,
+           " questions to take ", few.demonstrations(), " demonstrations from (--shots -1 asks without any)");
     queries = select_few_shot(pool, rows, few);
   } else {
     NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
     for (const auto row : numpy.choice(rows, c.limit > 0 ? c.limit : rows)) queries.push_back({row, {}});
   }
+  const DataText words = data_text(tokenizer, c);
   VqaItems out;
   for (const auto& query : queries) {
     out.asked.push_back(data.test.examples.at(static_cast<std::size_t>(query.test_row)));
-    out.items.push_back({out.asked.back().id,
-                         few_shot_prompt(data.train, data.test, query, few),
-                         few_shot_images(data.train, data.test, query, few),
-                         {}});
+    out.items.push_back(
+        {.id = out.asked.back().id, .images = few_shot_images(data.train, data.test, query, few)});
+    set_prompt(out.items.back(), data.test.name, c, [&] { return plain_prompt(data, query, few, words); });
   }
   return out;
 }
@@ -102,11 +146,11 @@ Json score_vqav2(const std::vector<VqaExample>& asked, const std::vector<std::st
 // Both keep the questions, of which VQAv2 has hundreds of thousands.
 void score_as_vqav2(Task& task, std::vector<VqaExample> questions) {
   const auto asked = std::make_shared<const std::vector<VqaExample>>(std::move(questions));
-  task.score = [asked](const auto& answers) { return score_vqav2(*asked, answers); };
-  task.each = [asked](const auto& answers) { return each_vqav2(*asked, answers); };
+  task.score = [asked](const auto& a) { return score_vqav2(select(*asked, a.rows), a.texts); };
+  task.each = [asked](const auto& a) { return each_vqav2(select(*asked, a.rows), a.texts); };
 }
 
-Task vqav2_task(const TaskConfig& c) {
+Task vqav2_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   const auto split = [&](const std::string& name) {
     return read_vqav2({.questions = c.data / ("v2_OpenEnded_mscoco_" + name + "_questions.json"),
                        .annotations = c.data / ("v2_mscoco_" + name + "_annotations.json"),
@@ -115,7 +159,7 @@ Task vqav2_task(const TaskConfig& c) {
   VqaSplits data;
   if (c.shots >= 0) data.train = split("train2014");
   data.test = split("val2014");
-  auto [items, asked] = vqa_items(data, c);
+  auto [items, asked] = vqa_items(data, c, tokenizer);
   Task task{.name = "VQAv2", .items = std::move(items)};
   score_as_vqav2(task, std::move(asked));
   return task;
@@ -124,8 +168,8 @@ Task vqav2_task(const TaskConfig& c) {
 template <class Row>
 std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
   if (c.limit == 0) return rows;
-  expect(c.limit > 0 && c.limit <= std::ssize(rows), c.data.string(), ": --limit ", c.limit,
-         ", but there are ", rows.size(), " questions");
+  expect(c.limit <= std::ssize(rows), c.data.string(), ": --limit ", c.limit, ", but there are ", rows.size(),
+         " questions");
   NumpyRandom numpy(static_cast<std::uint32_t>(c.seed));
   auto chosen = numpy.choice(std::ssize(rows), c.limit);
   std::ranges::sort(chosen);
@@ -135,16 +179,19 @@ std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
 }
 
 // Questions of one's own: right is what the VQA score takes for the same answer.
-Task lines_task(const TaskConfig& c) {
+Task lines_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   auto data = read_vqa_lines(c.data);
   data.examples = draw_rows(data.examples, c);
   Task task{.name = data.name};
+  const DataText words = data_text(tokenizer, c);
   for (auto& e : data.examples) {
     const bool picture = !e.image.empty();
     const std::string prompt =
         picture ? std::string(kVqaPrompt) : std::string(kVqaPrompt.substr(kImageToken.size()));
-    task.items.push_back({e.id, fill_prompt(prompt, e.question, "").query, {}, {}});
+    task.items.push_back({.id = e.id});
     if (picture) task.items.back().images.push_back(e.image);
+    set_prompt(task.items.back(), task.name, c,
+               [&] { return fill_prompt(prompt, words(e.question, "its words"), "").query; });
     e.kind = "lines";
     e.answers.resize(10, e.answers.front());  // the score asks ten people
   }
@@ -188,7 +235,7 @@ Json score_aokvqa(const VqaDataset& asked, const std::vector<std::string>& answe
   return out;
 }
 
-Task aokvqa_task(const TaskConfig& c, bool choice) {
+Task aokvqa_task(const TaskConfig& c, const Tokenizer& tokenizer, bool choice) {
   const auto split = [&](const std::string& name) {
     VqaDataset data = read_aokvqa(c.data / ("aokvqa_v1p0_" + name + ".json"), c.data / (name + "2017"));
     if (choice) answer_with_choice(data);
@@ -197,14 +244,17 @@ Task aokvqa_task(const TaskConfig& c, bool choice) {
   VqaSplits data;
   if (c.shots >= 0) data.train = split("train");
   data.test = split("val");
-  VqaItems made = vqa_items(data, c);
+  VqaItems made = vqa_items(data, c, tokenizer);
   Task task{.name = choice ? "A-OKVQA, multiple choice" : "A-OKVQA, direct answer",
             .items = std::move(made.items)};
   const VqaDataset asked{data.test.name, std::move(made.asked), {}};
   if (choice)
     for (std::size_t i = 0; i < task.items.size(); ++i) task.items[i].choices = asked.examples[i].choices;
-  task.score = [asked, choice](const auto& answers) { return score_aokvqa(asked, answers, choice); };
-  task.each = [asked, choice](const auto& answers) { return each_aokvqa(asked, answers, choice); };
+  const auto some = [asked](const std::vector<std::size_t>& rows) {
+    return VqaDataset{asked.name, select(asked.examples, rows), {}};
+  };
+  task.score = [some, choice](const auto& a) { return score_aokvqa(some(a.rows), a.texts, choice); };
+  task.each = [some, choice](const auto& a) { return each_aokvqa(some(a.rows), a.texts, choice); };
   return task;
 }
 
@@ -212,33 +262,37 @@ Task pubmedqa_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   auto examples = read_pubmedqa(c.data / "ori_pqal.json");
   const auto split = c.data / "test_ground_truth.json";
   if (fs::exists(split)) examples = select_examples(examples, read_pubmedqa_decisions(split));
+  expect_decisions(examples, (c.data / "ori_pqal.json").string());
   examples = draw_rows(examples, c);
   Task task{.name = fs::exists(split) ? "PubMedQA, test split" : "PubMedQA, all labelled questions"};
   std::map<std::string, std::string> truth;
+  const DataText words = data_text(tokenizer, c);
   for (const auto& example : examples) {
-    task.items.push_back({example.id,
-                          pubmedqa_prompt(example, tokenizer, c.max_tokens),
-                          {},
-                          {kPubMedDecisions.begin(), kPubMedDecisions.end()}});
+    task.items.push_back({.id = example.id, .choices = {kPubMedDecisions.begin(), kPubMedDecisions.end()}});
+    set_prompt(task.items.back(), task.name, c,
+               [&] { return pubmedqa_prompt(plain_words(example, words), tokenizer, c.max_tokens); });
     truth[example.id] = example.decision;
   }
   std::vector<std::string> ids;
   for (const auto& item : task.items) ids.push_back(item.id);
-  task.score = [truth, ids](const std::vector<std::string>& answers) {
-    std::map<std::string, std::string> predictions;
+  task.score = [truth, ids](const Answers& a) {
+    std::map<std::string, std::string> asked, predictions;
     std::int64_t right = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      predictions[ids[i]] = answers[i];
-      right += truth.at(ids[i]) == answers[i];
+    for (std::size_t i = 0; i < a.rows.size(); ++i) {
+      const std::string& id = ids[a.rows[i]];
+      asked[id] = truth.at(id);
+      predictions[id] = a.texts[i];
+      right += truth.at(id) == a.texts[i];
     }
-    const auto score = pubmedqa_score(truth, predictions);
+    const auto score = pubmedqa_score(asked, predictions);
     return Json{{"accuracy", 100 * score.accuracy},
-                {"interval", interval_json(wilson(right, std::ssize(ids)))},
+                {"interval", interval_json(wilson(right, std::ssize(a.rows)))},
                 {"macro_f1", 100 * score.macro_f1}};
   };
-  task.each = [truth, ids](const std::vector<std::string>& answers) {
+  task.each = [truth, ids](const Answers& a) {
     std::vector<double> right;
-    for (std::size_t i = 0; i < ids.size(); ++i) right.push_back(truth.at(ids[i]) == answers[i] ? 1 : 0);
+    for (std::size_t i = 0; i < a.rows.size(); ++i)
+      right.push_back(truth.at(ids[a.rows[i]]) == a.texts[i] ? 1 : 0);
     return right;
   };
   return task;
@@ -253,21 +307,22 @@ Task stereoset_task(const TaskConfig& c) {
   auto examples = draw_rows(read_vl_stereoset(file, c.data / "images"), c);
   Task task{.name = "VL-StereoSet"};
   for (const auto& example : examples)
-    task.items.push_back({std::to_string(task.items.size()),
-                          std::string(kImageToken) + "Output:",
-                          {example.image},
-                          {example.statements.begin(), example.statements.end()}});
-  task.score = [examples](const std::vector<std::string>& answers) {
+    task.items.push_back({.id = std::to_string(task.items.size()),
+                          .prompt = std::string(kImageToken) + "Output:",
+                          .images = {example.image},
+                          .choices = {example.statements.begin(), example.statements.end()}});
+  task.score = [examples](const Answers& a) {
+    const auto asked = select(examples, a.rows);
     std::vector<std::optional<StereoPick>> picks;
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      const auto& statements = examples[i].statements;
-      const auto found = std::ranges::find(statements, answers[i]);
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+      const auto& statements = asked[i].statements;
+      const auto found = std::ranges::find(statements, a.texts[i]);
       picks.push_back(found == statements.end()
                           ? std::nullopt
                           : std::optional(static_cast<StereoPick>(found - statements.begin())));
     }
-    Json out = stereoset_json(vl_stereoset_score(examples, picks));
-    for (const auto& [bias, score] : vl_stereoset_score_by_bias(examples, picks))
+    Json out = stereoset_json(vl_stereoset_score(asked, picks));
+    for (const auto& [bias, score] : vl_stereoset_score_by_bias(asked, picks))
       out["by_bias"][bias] = stereoset_json(score);
     return out;
   };
@@ -281,21 +336,22 @@ Task make_task(const TaskConfig& c, const Tokenizer& tokenizer) {
     std::function<Task()> make;
     bool has_training_split = false;  // that demonstrations come from
   };
-  const std::map<std::string, Known> known{{"lines", {[&] { return lines_task(c); }}},
-                                           {"vqav2", {[&] { return vqav2_task(c); }, true}},
-                                           {"aokvqa-mc", {[&] { return aokvqa_task(c, true); }, true}},
-                                           {"aokvqa-da", {[&] { return aokvqa_task(c, false); }, true}},
-                                           {"pubmedqa", {[&] { return pubmedqa_task(c, tokenizer); }}},
-                                           {"vl-stereoset", {[&] { return stereoset_task(c); }}}};
+  const std::map<std::string, Known> known{
+      {"lines", {[&] { return lines_task(c, tokenizer); }}},
+      {"vqav2", {[&] { return vqav2_task(c, tokenizer); }, true}},
+      {"aokvqa-mc", {[&] { return aokvqa_task(c, tokenizer, true); }, true}},
+      {"aokvqa-da", {[&] { return aokvqa_task(c, tokenizer, false); }, true}},
+      {"pubmedqa", {[&] { return pubmedqa_task(c, tokenizer); }}},
+      {"vl-stereoset", {[&] { return stereoset_task(c); }}}};
   const auto it = known.find(c.task);
   std::string names;
   for (const auto& [name, how] : known) names += (names.empty() ? "" : ", ") + name;
+  expect_own_ranges(c, "");
   expect(it != known.end(), "--task: expected one of ", names, ", found \"", c.task, '"');
-  expect(std::in_range<std::uint32_t>(c.seed), "--seed: expected 0 to 2^32 - 1, found ", c.seed);
   expect(it->second.has_training_split || c.shots <= 0, "--shots ", c.shots, ": ", c.task,
          " has no demonstrations");
   Task task = it->second.make();
-  expect_item_images(task, c.data);
+  if (!c.skip_bad_rows) expect_item_images(task, c.data);
   return task;
 }
 

@@ -2,9 +2,10 @@
 // (docs/models.md)
 #include <iostream>
 
-#include "experiments/arguments.hpp"
 #include "experiments/model_registry.hpp"
+#include "experiments/program.hpp"
 #include "morphvlm/core/device.hpp"
+#include "morphvlm/formats/writable_file.hpp"
 
 namespace {
 
@@ -18,6 +19,18 @@ struct Arguments {
   std::string device = "cpu";
 };
 
+}  // namespace
+
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> = std::to_array<FieldNote>(
+    {{"model", "the model's folder"},
+     {"adapter", "a folder of adapters: PEFT's, or what train has made"},
+     {"inputs", "a safetensors file: pixels, input_ids and, if there is padding, attention_mask"},
+     {"out", "a safetensors file of the logits and the pictures' latents"},
+     {"device", "cpu, cuda or cuda:N"}});
+
+namespace {
+
 Tensor input(const StateDict& inputs, const std::string& name, std::int64_t dims, const std::string& where) {
   for (const auto& [key, t] : inputs) {
     if (key != name) continue;
@@ -29,9 +42,14 @@ Tensor input(const StateDict& inputs, const std::string& name, std::int64_t dims
 
 void run(const Arguments& a) {
   const std::string where = a.inputs.string();
+  expect_writable_file(a.out);
   const StateDict inputs = load_safetensors(a.inputs);
   const Tensor pixels = input(inputs, "pixels", 5, where), ids = input(inputs, "input_ids", 2, where);
   expect(pixels.defined() && ids.defined(), where, ": expected tensors pixels and input_ids");
+  expect(pixels.is_floating_point(), where,
+         ": pixels: expected a floating-point type, scaled and normalised, found ", describe(pixels));
+  expect(at::isIntegralType(ids.scalar_type(), false), where, ": input_ids: expected integers, found ",
+         describe(ids));
   const TextInput text{.ids = ids.to(at::kLong), .attention_mask = input(inputs, "attention_mask", 2, where)};
   const auto device = device_named(a.device);
   experiments::with_model(a.model, a.adapter, device, [&](const auto& model, const WeightSources& sources) {
@@ -47,17 +65,9 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  Arguments arguments;
-  const auto rest = experiments::read_arguments(arguments, argc, argv);
-  if (!rest.empty() || arguments.model.empty() || arguments.inputs.empty() || arguments.out.empty()) {
-    std::cerr << "usage: forward --model DIR [--adapter DIR] --inputs IN.safetensors --out OUT.safetensors\n"
-                 "               [--device cpu|cuda]\n";
-    return 2;
-  }
-  run(arguments);
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "forward: " << e.what() << '\n';
-  return 1;
+int main(int argc, char** argv) {
+  return experiments::program<Arguments>({.name = "forward",
+                                          .purpose = "One forward pass of a model folder (docs/models.md).",
+                                          .required = {"model", "inputs", "out"}},
+                                         argc, argv, run);
 }

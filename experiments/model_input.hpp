@@ -3,7 +3,9 @@
 
 #include <ATen/ops/stack.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -37,6 +39,14 @@ inline ClipPreprocess preprocess_of(const std::filesystem::path& vision, const C
 
 inline ClipPreprocess preprocess_of(const std::filesystem::path& vision, const EfficientNetConfig&) {
   return read_preprocess(vision, {.mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}});
+}
+
+/// How many tokens a text may have at most, where positions are learned: there is none for more.
+template <class Model>
+std::optional<std::int64_t> most_positions(const Model& model) {
+  if constexpr (std::is_same_v<typename Model::Language, BioGPT>)
+    return model.config.language.max_position_embeddings;
+  return std::nullopt;
 }
 
 /// Vision tokens [rows, media, tokens, d] of pictures, row after row, `media` to each.

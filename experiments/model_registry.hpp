@@ -24,21 +24,26 @@ struct AdapterFolder {
   std::filesystem::path folder = {};
   std::set<std::string> sites = {};  ///< SelfAttn, CrossAttn, Mlp, CrossMlp; empty: no adapters in it
   LoRAConfig lora = {};
+  bool dora = false;  ///< its adapters are DoRA's
   std::optional<PeftAdapter> peft = {};
 };
 
-/// Reads what is needed to choose a type; an Error where it is neither kind of folder.
-inline AdapterFolder open_adapter(const std::filesystem::path& folder) {
+/// Reads what is needed to choose a type, also from a run's folder (see adapter_folder); an Error where it is
+/// neither kind of folder.
+inline AdapterFolder open_adapter(const std::filesystem::path& from) {
+  const auto folder = adapter_folder(from);
   AdapterFolder out{.folder = folder};
   if (!std::filesystem::exists(folder / kAdapterConfig)) {
     out.peft = read_peft(folder);
     out.lora = out.peft->lora;
+    out.dora = out.peft->dora;
     out.sites = peft_sites(*out.peft);
     return out;
   }
   const std::string where = (folder / kAdapterConfig).string();
   for (const auto& [name, t] : load_safetensors(folder / kAdapterWeights)) {
     if (!matches(name, kAdapterParameters)) continue;
+    out.dora = out.dora || name.ends_with(".lora_magnitude_vector");
     const bool gated = name.starts_with("gated_cross_attn.");
     const bool attention = name.find(".attn.") != std::string::npos;
     out.sites.emplace(gated ? (attention ? "CrossAttn" : "CrossMlp") : peft_site(name));
@@ -73,14 +78,16 @@ void with_policy(const ModelDirectory& folder, const std::optional<AdapterFolder
   using Sites = std::set<std::string>;
   const Sites sites = adapter ? adapter->sites : Sites{};
   if (sites.empty()) return load_and_call<VLM<V, Perceiver, L>>(folder, adapter, device, f);
+  if (sites == Sites{"SelfAttn", "CrossAttn"} && adapter->dora)
+    return load_and_call<VLM<V, Perceiver, L, DoRA<Attn>>>(folder, adapter, device, f);
   if (sites == Sites{"SelfAttn", "CrossAttn"})
     return load_and_call<VLM<V, Perceiver, L, LoRA<Attn>>>(folder, adapter, device, f);
-  if (sites == Sites{"SelfAttn", "CrossAttn", "CrossMlp"})
+  if (sites == Sites{"SelfAttn", "CrossAttn", "CrossMlp"} && !adapter->dora)
     return load_and_call<VLM<V, Perceiver, L, LoRA<Attn, CrossMlp>>>(folder, adapter, device, f);
   std::string text;
   for (const auto& site : sites) text += (text.empty() ? "" : ", ") + site;
-  fail(adapter->folder.string(), ": adapters at ", text,
-       "; compiled are SelfAttn + CrossAttn, and those with CrossMlp. Another placement is one line in "
+  fail(adapter->folder.string(), ": ", adapter->dora ? "DoRA's" : "LoRA's", " adapters at ", text,
+       "; compiled are SelfAttn + CrossAttn, and LoRA's with CrossMlp. Another placement is one line in "
        "experiments/model_registry.hpp");
 }
 
@@ -105,11 +112,11 @@ auto with_parts(const ModelDirectory& folder, F&& f) {
 /// model with a ViT, a LLaMA with EfficientNet-Lite0. `adapter`, if not empty, is a folder of PEFT's or our
 /// own.
 template <class F>
-void with_model(const std::filesystem::path& path, const std::filesystem::path& adapter_folder,
+void with_model(const std::filesystem::path& path, const std::filesystem::path& adapter_path,
                 c10::Device device, F&& f) {
   const ModelDirectory folder = open_model_directory(path);
   std::optional<AdapterFolder> adapter;
-  if (!adapter_folder.empty()) adapter = open_adapter(adapter_folder);
+  if (!adapter_path.empty()) adapter = open_adapter(adapter_path);
   with_parts(folder,
              [&]<VisionTower V, LanguageModel L>() { with_policy<V, L>(folder, adapter, device, f); });
 }

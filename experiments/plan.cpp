@@ -1,8 +1,8 @@
 // What a training step costs, before anything is bought (docs/plan.md).
 #include <iostream>
 
-#include "experiments/arguments.hpp"
 #include "experiments/plan_text.hpp"
+#include "experiments/program.hpp"
 #include "morphvlm/core/json.hpp"
 
 namespace {
@@ -33,16 +33,33 @@ struct Arguments {
   bool json = false;
 };
 
-constexpr const char* kUsage =
-    "usage: plan [--model NAME|DIR] [--adapter 'LoRA<Attn>'] [--base plain|nf4] [--stream_base=true]\n"
-    "            [--rank 16] [--every 4] [--batch 1] [--seq 512] [--images 1] [--supervised 8] [--dtype "
-    "bf16|fp32] [--device cuda|cpu] [--memory "
-    "12GB]\n"
-    "            [--reserve 600MiB] [--throughput TFLOPS] [--recompute LAYERS] "
-    "[--recompute_feed_forward=true]\n"
-    "            [--packed=true]\n"
-    "            [--cached_latents=true] [--plain_loss=true] [--json=true]\n"
-    "models:   ";
+}  // namespace
+
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> =
+    std::to_array<FieldNote>({{"model", "a name from the list below, or a model folder"},
+                              {"adapter", "LoRA<Attn>, or another of those below"},
+                              {"base", "plain or nf4: how the frozen projections are kept"},
+                              {"stream_base", "the frozen projections stay in the host's memory"},
+                              {"rank", "of the adapters", from_to(1, kMostRank)},
+                              {"every", "decoder layers to a gated block", at_least(1)},
+                              {"batch", "texts of a batch", at_least(1)},
+                              {"seq", "tokens of a text", at_least(1)},
+                              {"images", "pictures of a text", at_least(0)},
+                              {"supervised", "tokens of a text that are learned", at_least(1)},
+                              {"dtype", "bf16 or fp32"},
+                              {"device", "cuda or cpu"},
+                              {"memory", "what there is, as 12GB: whether it fits, and what would"},
+                              {"reserve", "what of it is left to the process and its libraries"},
+                              {"throughput", "TFLOP/s of the device; 0: no time is said", at_least(0)},
+                              {"recompute", "layers whose activations are computed again", at_least(0)},
+                              {"recompute_feed_forward", "the feed-forwards are computed again"},
+                              {"packed", "texts fill their rows: no padding"},
+                              {"cached_latents", "pictures were seen before"},
+                              {"plain_loss", "the loss as torch computes it, not fused"},
+                              {"json", "as JSON"}});
+
+namespace {
 
 PlanSetup setup_of(const Arguments& a) {
   expect(a.dtype == "bf16" || a.dtype == "fp32", "--dtype: expected bf16 or fp32, found ", a.dtype);
@@ -111,20 +128,15 @@ void print(const Arguments& a) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  Arguments arguments;
-  const auto rest = experiments::read_arguments(arguments, argc, argv);
-  if (!rest.empty()) {
-    std::cerr << kUsage;
-    for (const auto& name : experiments::planned_models()) std::cerr << name << ' ';
-    std::cerr << "\nadapters: ";
-    for (const auto& name : experiments::planned_adapters()) std::cerr << name << "  ";
-    std::cerr << '\n';
-    return 2;
-  }
-  print(arguments);
-  return 0;
-} catch (const std::exception& e) {
-  std::cerr << "plan: " << e.what() << '\n';
-  return 1;
+int main(int argc, char** argv) {
+  std::string more = "\nmodels:  ";
+  for (const auto& name : experiments::planned_models()) more += ' ' + std::string(name);
+  more += "\nadapters:";
+  for (const auto& name : experiments::planned_adapters()) more += "  " + std::string(name);
+  return experiments::program<Arguments>(
+      {.name = "plan",
+       .purpose =
+           "What a training step costs in memory and operations, before anything is bought (docs/plan.md).",
+       .more = more + '\n'},
+      argc, argv, print);
 }

@@ -52,6 +52,7 @@ Plannable bind(const F& config_of, const PlannedModel& asked) {
 
 using Attention = LoRA<Attn>;
 using AttentionAndGated = LoRA<Attn, CrossMlp>;
+using Decomposed = DoRA<Attn>;
 using FourBit = Quantized<NF4, Attention>;
 using Everywhere = LoRA<Attn, FeedForward>;
 
@@ -61,6 +62,7 @@ Plannable with_policy(const F& config_of, const PlannedModel& asked) {
   if (asked.stream_base) return bind<V, L, Streamed<Attention>>(config_of, asked);
   if (asked.base == "nf4") return bind<V, L, FourBit>(config_of, asked);
   if (asked.adapter == "LoRA<Attn>") return bind<V, L, Attention>(config_of, asked);
+  if (asked.adapter == "DoRA<Attn>") return bind<V, L, Decomposed>(config_of, asked);
   if (asked.adapter == "LoRA<Attn, CrossMlp>") return bind<V, L, AttentionAndGated>(config_of, asked);
   return bind<V, L, Everywhere>(config_of, asked);
 }
@@ -121,7 +123,7 @@ std::vector<std::string> planned_models() {
 }
 
 std::vector<std::string> planned_adapters() {
-  return {"LoRA<Attn>", "LoRA<Attn, CrossMlp>", "LoRA<Attn, FeedForward>"};
+  return {"LoRA<Attn>", "LoRA<Attn, CrossMlp>", "LoRA<Attn, FeedForward>", "DoRA<Attn>"};
 }
 
 Plannable plannable(const PlannedModel& asked) {

@@ -8,9 +8,17 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/data/instruction_sets.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
+#include "morphvlm/text/data_text.hpp"
 #include "morphvlm/text/tokenizer.hpp"
 
 namespace morphvlm::experiments {
+
+/// The example, its words as ordinary text.
+inline PubMedQaExample plain_words(PubMedQaExample example, const DataText& words) {
+  example.question = words(example.question, "its question");
+  for (auto& context : example.contexts) context = words(context, "its contexts");
+  return example;
+}
 
 /// A question with as much of the contexts' words as leaves the prompt within `limit` tokens. Error: the
 /// question alone is longer.

@@ -6,16 +6,17 @@
 #include <optional>
 #include <utility>
 
-#include "experiments/arguments.hpp"
 #include "experiments/batch_log.hpp"
 #include "experiments/kept_base.hpp"
 #include "experiments/launch.hpp"
+#include "experiments/program.hpp"
 #include "experiments/shown_answers.hpp"
 #include "experiments/train_rows.hpp"
 #include "morphvlm/core/device.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "morphvlm/data/row_order.hpp"
 #include "morphvlm/distributed/gloo.hpp"
+#include "morphvlm/formats/writable_file.hpp"
 #include "morphvlm/io/flamingo_checkpoint.hpp"
 #include "morphvlm/kernels/cpu/matmul_precision.hpp"
 #include "morphvlm/offload/shards.hpp"
@@ -25,6 +26,7 @@
 namespace {
 
 using namespace morphvlm;
+using experiments::BadRows;
 using experiments::TrainRows;
 
 struct CheckpointArguments {
@@ -51,6 +53,7 @@ struct Arguments {
   TrainConfig train = {};
   CheckpointArguments checkpoints = {};
   bool resume = false;
+  bool skip_bad_rows = false;  // rows that cannot be used are left out
   bool log_batches = false;    // losses and operations of each batch, by kind of data; of one process
   std::int64_t processes = 1;  // of this machine, each with a part of the batches of a step
   bool shard_base = false;     // and with a part of the frozen projections
@@ -59,23 +62,44 @@ struct Arguments {
   std::string device = "cpu";                        // or cuda, cuda:N
 };
 
-constexpr const char* kUsage =
-    "usage: train --model DIR --data.data FILE.jsonl --out DIR [--resume]\n"
-    "         [--data.task lines|vqav2|aokvqa|coco|pubmedqa|pubmedqa-long] [--data.prompt TEXT] "
-    "[--data.max_tokens N]\n"
-    "         [--also.data DATA] [--also.task TASK] [--also_batch N]\n"
-    "         [--validation FILE.jsonl] [--adapter 'LoRA<Attn>'|'LoRA<Attn, CrossMlp>'|NoAdapter]\n"
-    "         [--base plain|nf4] [--stream_base]\n"
-    "         [--lora.rank N] [--lora.alpha X] [--parts.perceiver] [--parts.gated_cross_attention]\n"
-    "         [--batch N] [--seed N] [--train.steps N] [--train.lr X] [--train.accumulate N]\n"
-    "         [--log_batches] [--checkpoints.every N] [--recompute.every N] [--recompute.feed_forward=true] "
-    "[--processes N] "
-    "[--shard_base]\n"
-    "         [--float32_matmul_precision highest|high|medium] [--device cpu|cuda]\n"
-    "         [--tokenizer DIR] [--config FILE.json]\n"
-    "Every field of the config (docs/train.md) is a flag. Stopped by SIGTERM or SIGINT, it leaves with "
-    "status\n"
-    "143 or 130, and --resume goes on from there.\n";
+}  // namespace
+
+template <>
+inline constexpr auto morphvlm::field_notes<CheckpointArguments> = std::to_array<FieldNote>(
+    {{"every", "steps from one checkpoint to the next", at_least(1)}, {"keep", "which checkpoints stay"}});
+
+template <>
+inline constexpr auto morphvlm::field_notes<Arguments> = std::to_array<FieldNote>(
+    {{"config", "a JSON file of these fields; flags go before it"},
+     {"model", "the model's folder (docs/models.md)"},
+     {"tokenizer", "the tokenizer's folder, if it is not the model's language/"},
+     {"out", "the run's folder"},
+     {"validation", "a file of lines; the lower the loss on them, the better the checkpoint"},
+     {"data", "what is learned"},
+     {"also", "a second kind of data, whose loss is added"},
+     {"also_batch", "its rows in a batch, beside `batch` of the first", at_least(1)},
+     {"adapter", "LoRA<Attn>, LoRA<Attn, CrossMlp>, DoRA<Attn> or NoAdapter"},
+     {"base", "plain or nf4: how the frozen projections are kept"},
+     {"lora", "the adapters"},
+     {"parts", "what is trained"},
+     {"recompute", "activations that are computed again"},
+     {"batch", "rows of a batch", at_least(1)},
+     {"seed", "of the rows' order and of new weights"},
+     {"train", "how it is trained"},
+     {"checkpoints", "what is kept meanwhile"},
+     {"resume", "go on from the newest whole checkpoint"},
+     {"skip_bad_rows",
+      "leave out and count rows that cannot be used (a picture that cannot be read, a text without its "
+      "answer) "
+      "instead of ending at the first"},
+     {"log_batches", "losses and operations of each batch, in batches.jsonl; of one process"},
+     {"processes", "of this machine, each with a part of a step's batches", at_least(1)},
+     {"shard_base", "each process holds a part of the frozen projections"},
+     {"stream_base", "the frozen projections stay in the host's memory"},
+     {"float32_matmul_precision", "highest, high or medium: faster where the processor can"},
+     {"device", "cpu, cuda or cuda:N"}});
+
+namespace {
 
 template <class Model>
 std::uint64_t hash_of_texts(const TrainRows<Model>& rows) {
@@ -96,7 +120,7 @@ Json run_identity(const Arguments& a, const TrainRows<Model>& rows,
   same.config = same.model = same.tokenizer = same.out = same.validation = same.data.data = same.also.data =
       "";
   same.checkpoints = {};
-  same.resume = same.log_batches = false;
+  same.resume = same.skip_bad_rows = same.log_batches = false;
   same.processes = 1;
   same.shard_base = same.stream_base = false;
   same.recompute = {};
@@ -152,10 +176,12 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
       .preprocess = experiments::preprocess_of(a.model / "vision", model.config.vision),
       .float32_matmul_precision = a.float32_matmul_precision,
       .frozen_latents = !a.parts.vision && !a.parts.perceiver};
+  BadRows bad(a.skip_bad_rows);
   const auto read_rows = [&](std::optional<TrainRows<Model>>& to, const experiments::TrainDataConfig& data,
                              const char* cache) {
     first_then_others(processes, [&] {
-      to.emplace(model, experiments::read_train_rows(data, tokenizer), pictures, a.out / cache);
+      to.emplace(model, experiments::read_train_rows(data, tokenizer, bad), pictures, a.out / cache,
+                 data.data.string(), bad);
     });
   };
   std::optional<TrainRows<Model>> read, also, held_out;
@@ -178,6 +204,7 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
       return *reached;
     };
   }
+  if (morphvlm::detail::is_first(processes)) std::cerr << bad.summary();
   const auto show = [&](EventFile& events, std::int64_t step) {
     at::NoGradGuard no_grad;
     constexpr std::int64_t kShown = 4;
@@ -222,6 +249,7 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
               {"loss", history.back().loss},
               {"adapter", (a.out / "adapter").string()}};
   if (reached) result["validation_loss"] = *reached;
+  if (a.skip_bad_rows) result["skipped_rows"] = bad.count();
   if (a.parts.perceiver || a.parts.gated_cross_attention)
     result["flamingo"] = save_blocks(model, a.out / "flamingo");
   std::cout << result.dump(2) << '\n';
@@ -256,11 +284,7 @@ void load_and_train(const ModelDirectory& folder, const Arguments& a, const Toke
          "train new ones");
   if (draw) config.cross_attention.gates = GatePolicy::trainable;
   Model model = load_model_directory<Model>(folder, config, sources, draw ? generator : at::Generator{});
-  // The files have none, so they have no memory yet.
-  visit_modules(model, [&](const std::string&, auto& node) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(node)>, LowRank>)
-      node.reset(at::kFloat, generator);
-  });
+  init_adapters(model, at::kFloat, generator);  // the files have none
   if (morphvlm::detail::is_first(processes)) std::cerr << to_string(source_rows(model, sources));
   with_base(model, a, device, [&](auto& kept) { train_model(kept, a, tokenizer, processes); });
 }
@@ -272,17 +296,24 @@ void check_base(const Arguments& a) {
          "--base nf4, --shard_base, --stream_base: expected "
          "--adapter LoRA<Attn>, found \"",
          a.adapter, '"');
+  expect(a.lora.init == LoRAInit::kaiming || !a.parts.gated_cross_attention || a.adapter == "NoAdapter",
+         "--lora.init pissa: expected no --parts.gated_cross_attention beside it: the folder flamingo would "
+         "hold what PiSSA leaves of their weights");
   expect(!a.shard_base || (!a.stream_base && a.base == "plain"),
          "--shard_base: expected neither --base nf4 nor --stream_base beside it");
 }
 
+void expect_writable_run(const Arguments& a) {
+  expect_writable_directory(a.out / "adapter");
+  if (a.parts.perceiver || a.parts.gated_cross_attention) expect_writable_directory(a.out / "flamingo");
+  expect_writable_file(a.out / "train.json");
+}
+
 void run(const Arguments& a) {
-  expect(a.batch > 0, "--batch: expected 1 or more, found ", a.batch);
-  expect(a.also_batch > 0, "--also_batch: expected 1 or more, found ", a.also_batch);
   expect(!a.log_batches || (a.processes == 1 && !is_launched()),
          "--log_batches: expected one process, which sees all batches");
-  expect(a.train.steps > 0, "--train.steps: expected 1 or more, found ", a.train.steps);
   check_base(a);
+  if (process_place().rank == 0) expect_writable_run(a);
   set_float32_matmul_precision(a.float32_matmul_precision);
   const auto device = device_named(a.device, process_place().local_rank);  // before anything is read
   const ModelDirectory folder = open_model_directory(a.model);
@@ -294,8 +325,6 @@ void run(const Arguments& a) {
   std::optional<WeightStream> weights;
   if (a.stream_base && device.is_cuda()) weights.emplace();
   if (morphvlm::detail::is_first(processes)) {
-    expect_writable_directory(a.out / "adapter");
-    std::filesystem::create_directories(a.out);
     write_file(a.out / "train.json", to_json(a).dump(2) + "\n");
   }
   experiments::with_parts(folder, [&]<VisionTower V, LanguageModel L>() {
@@ -304,41 +333,26 @@ void run(const Arguments& a) {
     };
     if (a.adapter == "NoAdapter") return train_with(std::type_identity<NoAdapter>{});
     if (a.adapter == "LoRA<Attn>") return train_with(std::type_identity<LoRA<Attn>>{});
+    if (a.adapter == "DoRA<Attn>") return train_with(std::type_identity<DoRA<Attn>>{});
     if (a.adapter == "LoRA<Attn, CrossMlp>") return train_with(std::type_identity<LoRA<Attn, CrossMlp>>{});
-    fail("--adapter: expected LoRA<Attn>, LoRA<Attn, CrossMlp> or NoAdapter, found \"", a.adapter,
+    fail("--adapter: expected LoRA<Attn>, LoRA<Attn, CrossMlp>, DoRA<Attn> or NoAdapter, found \"", a.adapter,
          "\"; another placement is one line in experiments/train.cpp");
   });
 }
 
-// The file that --config names comes first, whatever the order of the flags.
-Arguments read_config(int argc, char** argv) {
-  Arguments out;
-  for (const auto& word : experiments::joined_arguments(argc, argv)) {
-    constexpr std::string_view kFlag = "--config=";
-    if (!word.starts_with(kFlag)) continue;
-    const std::string file = word.substr(kFlag.size());
-    update_from_json(out, read_json(file), file);
-  }
-  return out;
-}
-
 }  // namespace
 
-int main(int argc, char** argv) try {
+int main(int argc, char** argv) {
   keep_freed_memory();
-  Arguments arguments = read_config(argc, argv);
-  const auto rest = experiments::read_arguments(arguments, argc, argv);
-  if (!rest.empty() || arguments.model.empty() || arguments.data.data.empty() || arguments.out.empty()) {
-    std::cerr << kUsage;
-    return 2;
-  }
-  if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
-  run(arguments);
-  return 0;
-} catch (const Interrupted& e) {
-  std::cerr << "train: " << e.what() << '\n';
-  return e.exit_code();
-} catch (const std::exception& e) {
-  std::cerr << "train: " << e.what() << '\n';
-  return 1;
+  return experiments::program<Arguments>(
+      {.name = "train",
+       .purpose =
+           "Trains a model folder on a data set or on questions of one's own (docs/train.md). Stopped by "
+           "SIGTERM or SIGINT, it\nleaves with status 143 or 130, and --resume goes on from there.",
+       .required = {"model", "data.data", "out"}},
+      argc, argv, [&](const Arguments& arguments) {
+        if (const auto status = experiments::launch(arguments.processes, argv)) return *status;
+        run(arguments);
+        return 0;
+      });
 }

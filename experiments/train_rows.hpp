@@ -1,7 +1,6 @@
 // Rows that `train` teaches, with the latents of their pictures, which are computed once where they stay.
 #pragma once
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -13,10 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/bad_rows.hpp"
 #include "experiments/model_input.hpp"
 #include "experiments/train_task.hpp"
-#include "morphvlm/core/progress.hpp"
 #include "morphvlm/data/feature_cache.hpp"
+#include "morphvlm/data/feature_rows.hpp"
 #include "morphvlm/train/loss.hpp"
 
 namespace morphvlm::experiments {
@@ -35,18 +35,31 @@ struct TrainRowsConfig {
 template <class Model>
 class TrainRows {
  public:
+  /// Rows that cannot be used go to `bad`: by their text, or by a picture that cannot be read, as far as
+  /// pictures are read here. `where` is the data's name.
   TrainRows(const Model& model, std::vector<TrainRow> rows, const TrainRowsConfig& c,
-            const std::filesystem::path& cache)
+            const std::filesystem::path& cache, const std::string& where, BadRows& bad)
       : rows_(std::move(rows)), preprocess_(c.preprocess), precision_(c.float32_matmul_precision) {
+    take_out(where, bad, [&](const TrainRow& row) { return what_is_wrong(model, row); });
+    expect_rows(where);
     if (rows_.front().image.empty()) return;
-    std::map<std::filesystem::path, std::int64_t> index;
-    for (const auto& row : rows_) {
-      const auto [it, fresh] = index.try_emplace(row.image, std::ssize(pictures_));
-      if (fresh) pictures_.push_back(row.image);
-      picture_of_.push_back(it->second);
+    index_pictures();
+    std::vector<std::string> wrong(pictures_.size());
+    if (c.frozen_latents && std::ssize(pictures_) <= kMostCachedPictures) {
+      FeatureRows made = cached_feature_rows(cache, cache_key(model), picture_names(), {.title = "pictures"},
+                                             [&](const auto& some) { return some_latents(model, some); });
+      latents_ = made.features;
+      latents_at_ = std::move(made.at);
+      wrong = std::move(made.wrong);
+    } else if (bad.skips()) {
+      // The batches would find them one by one, and none can be left out by then.
+      for (std::size_t i = 0; i < pictures_.size(); ++i) wrong[i] = error_of_reading(pictures_[i]);
     }
-    if (!c.frozen_latents || std::ssize(pictures_) > kMostCachedPictures) return;
-    latents_ = cached_features(cache, cache_key(model), [&] { return all_latents(model); });
+    std::int64_t i = 0;
+    take_out(where, bad, [&](const TrainRow&) {
+      return wrong[static_cast<std::size_t>(picture_of_[static_cast<std::size_t>(i++)])];
+    });
+    expect_rows(where);
   }
 
   std::int64_t size() const { return std::ssize(rows_); }
@@ -69,33 +82,94 @@ class TrainRows {
     if (pictures_.empty()) return {};
     std::vector<std::int64_t> at;
     for (const auto i : chosen) at.push_back(picture_of_[static_cast<std::size_t>(i)]);
-    if (latents_.defined()) return latents_.index_select(0, at::tensor(at)).to(device_of(model.perceiver));
+    if (latents_.defined()) {
+      for (auto& picture : at) picture = latents_at_[static_cast<std::size_t>(picture)];
+      return latents_.index_select(0, at::tensor(at)).to(device_of(model.perceiver));
+    }
     std::vector<std::filesystem::path> paths;
     for (const auto i : at) paths.push_back(pictures_[static_cast<std::size_t>(i)]);
     return model.resample(picture_features(model, paths, 1, preprocess_));
   }
 
  private:
-  Tensor all_latents(const Model& model) const {
-    at::NoGradGuard no_grad;
-    Progress progress("pictures", std::ssize(pictures_));
-    std::vector<Tensor> parts;
-    constexpr std::size_t kAtOnce = 8;
-    for (std::size_t i = 0; i < pictures_.size(); i += kAtOnce) {
-      const auto some = std::span(pictures_).subspan(i, std::min(kAtOnce, pictures_.size() - i));
-      parts.push_back(model.resample(picture_features(model, some, 1, preprocess_)).cpu());
-      progress.advance(std::ssize(some));
+  // Why a row's text is none for this model; empty: it is one.
+  static std::string what_is_wrong(const Model& model, const TrainRow& row) {
+    const auto places = std::count(row.text.ids.begin(), row.text.ids.end(), model.config.media_token_id);
+    const std::int64_t pictures = row.image.empty() ? 0 : 1;
+    if (places != pictures)
+      return "its text has " + std::to_string(places) + " <image> tokens, but it has " +
+             std::to_string(pictures) + " pictures";
+    const auto most = most_positions(model);
+    if (most && std::ssize(row.text.ids) > *most)
+      return "its text has " + std::to_string(row.text.ids.size()) + " tokens, but the model has " +
+             std::to_string(*most) + " positions (--data.max_tokens)";
+    return {};
+  }
+
+  static std::string error_of_reading(const std::filesystem::path& picture) {
+    try {
+      read_image(picture);
+      return {};
+    } catch (const Error& e) {
+      return e.what();
     }
-    return at::cat(parts);
+  }
+
+  // Takes out the rows, with what is known of them, that `why` has a reason for.
+  template <class Why>
+  void take_out(const std::string& where, BadRows& bad, Why&& why) {
+    std::vector<TrainRow> rows;
+    std::vector<std::int64_t> pictures;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const std::string reason = why(rows_[i]);
+      if (!reason.empty()) {
+        bad.add(where, rows_[i].id, reason);
+        continue;
+      }
+      rows.push_back(std::move(rows_[i]));
+      if (!picture_of_.empty()) pictures.push_back(picture_of_[i]);
+    }
+    rows_ = std::move(rows);
+    picture_of_ = std::move(pictures);
+  }
+
+  void expect_rows(const std::string& where) const {
+    expect(!rows_.empty(), where, ": all rows are bad, so there is none to train on");
+  }
+
+  void index_pictures() {
+    std::map<std::filesystem::path, std::int64_t> index;
+    for (const auto& row : rows_) {
+      const auto [it, fresh] = index.try_emplace(row.image, std::ssize(pictures_));
+      if (fresh) pictures_.push_back(row.image);
+      picture_of_.push_back(it->second);
+    }
+  }
+
+  Tensor some_latents(const Model& model, std::span<const std::size_t> some) const {
+    at::NoGradGuard no_grad;
+    std::vector<std::filesystem::path> paths;
+    for (const auto i : some) paths.push_back(pictures_[i]);
+    return model.resample(picture_features(model, paths, 1, preprocess_)).cpu();
   }
 
   std::string cache_key(const Model& model) const {
-    std::string key = weights_fingerprint(model.vision_encoder) + weights_fingerprint(model.perceiver) +
-                      to_json(preprocess_).dump() + precision_;
-    for (const auto& path : pictures_)
-      key += '\n' + path.string() + ' ' + std::to_string(std::filesystem::file_size(path)) + ' ' +
-             std::to_string(std::filesystem::last_write_time(path).time_since_epoch().count());
-    return std::to_string(fnv1a(key));
+    return std::to_string(fnv1a(weights_fingerprint(model.vision_encoder) +
+                                weights_fingerprint(model.perceiver) + to_json(preprocess_).dump() +
+                                precision_));
+  }
+
+  // A picture that was changed is another one.
+  std::vector<std::string> picture_names() const {
+    std::vector<std::string> names;
+    for (const auto& path : pictures_) {
+      std::error_code gone;
+      const auto size = std::filesystem::file_size(path, gone);
+      const auto time = std::filesystem::last_write_time(path, gone);
+      names.push_back(path.string() + ' ' + std::to_string(size) + ' ' +
+                      std::to_string(time.time_since_epoch().count()));
+    }
+    return names;
   }
 
   std::vector<TrainRow> rows_;
@@ -104,6 +178,7 @@ class TrainRows {
   std::vector<std::filesystem::path> pictures_ = {};
   std::vector<std::int64_t> picture_of_ = {};
   Tensor latents_ = {};
+  std::vector<std::int64_t> latents_at_ = {};  // of each picture: its row
 };
 
 }  // namespace morphvlm::experiments

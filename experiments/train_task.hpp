@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "experiments/bad_rows.hpp"
+#include "experiments/special_words.hpp"
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/data/instruction.hpp"
 #include "morphvlm/data/prompt.hpp"
 #include "morphvlm/text/tokenizer.hpp"
@@ -18,6 +21,7 @@ struct TrainDataConfig {
   std::filesystem::path data = {};               ///< a file of lines, or a data set's folder
   std::string prompt = std::string(kVqaPrompt);  ///< of questions about pictures
   std::int64_t max_tokens = 512;                 ///< of a text; longer ones are cut
+  std::string special_tokens = "error";  ///< or text: special tokens' spelling in questions and answers
 };
 
 /// One text to learn from.
@@ -27,8 +31,22 @@ struct TrainRow {
   LabelledIds text = {};
 };
 
-/// Reads and tokenizes the data. Errors name the file that is missing or wrong, missing pictures, a task that
-/// is not known, a text whose answer was cut off whole.
+/// Reads and tokenizes the data; rows that cannot be used go to `bad`. Errors name the file that is missing
+/// or wrong, missing pictures, a task that is not known, a text whose answer was cut off whole.
+std::vector<TrainRow> read_train_rows(const TrainDataConfig& config, const Tokenizer& tokenizer,
+                                      BadRows& bad);
+/// The same; the first bad row is an Error.
 std::vector<TrainRow> read_train_rows(const TrainDataConfig& config, const Tokenizer& tokenizer);
 
 }  // namespace morphvlm::experiments
+
+namespace morphvlm {
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<experiments::TrainDataConfig> =
+    std::to_array<FieldNote>({{"task", "lines, vqav2, aokvqa, coco, pubmedqa or pubmedqa-long"},
+                              {"data", "a file of lines, or a data set's folder"},
+                              {"prompt", "of questions about pictures"},
+                              {"max_tokens", "of a text; longer ones are cut", at_least(2)},
+                              experiments::kSpecialTokensNote});
+}  // namespace morphvlm

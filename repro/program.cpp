@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "experiments/arguments.hpp"
+#include "experiments/program.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"
@@ -49,15 +49,22 @@ int run(std::span<const char* const> flags, std::string_view only) {
 
 }  // namespace
 
-int program(int argc, char** argv, std::string_view only) noexcept try {
-  keep_freed_memory();
-  const auto words = experiments::joined_arguments(argc, argv);
-  std::vector<const char*> flags;
-  for (const auto& word : words) flags.push_back(word.c_str());
-  return run(flags, only);
-} catch (const std::exception& e) {
-  std::cerr << "repro: " << e.what() << '\n';
-  return 1;
+int program(int argc, char** argv, std::string_view only) noexcept {
+  return experiments::guarded("repro", [&] {
+    keep_freed_memory();
+    if (experiments::asks_for_help(argc, argv)) {
+      std::cout << experiments::help_text<Settings>(
+          {.name = "repro",
+           .purpose =
+               "Runs the paper's rows (docs/tutorials/paper.md). A row's settings are the fields of its "
+               "config: --schedules.train.lr 0.001."});
+      return 0;
+    }
+    const auto words = experiments::joined_arguments(argc, argv);
+    std::vector<const char*> flags;
+    for (const auto& word : words) flags.push_back(word.c_str());
+    return run(flags, only);
+  });
 }
 
 }  // namespace morphvlm::repro

@@ -20,6 +20,7 @@
 #include "experiments/pubmedqa_12gb.hpp"
 #include "experiments/vision_swap.hpp"
 #include "morphvlm/core/enum_names.hpp"
+#include "morphvlm/core/field_notes.hpp"
 
 namespace morphvlm::repro {
 
@@ -70,4 +71,27 @@ namespace morphvlm {
 template <>
 inline constexpr std::array<std::pair<repro::Scale, std::string_view>, 3> enum_names<repro::Scale>{
     {{repro::Scale::mini, "mini"}, {repro::Scale::device, "device"}, {repro::Scale::paper, "paper"}}};
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<repro::Settings> = std::to_array<FieldNote>(
+    {{"scale", "small models on a CPU, the paper's with random weights on a card, or with their real ones"},
+     {"only", "beginnings of the ids of rows to run, separated by commas"},
+     {"out", "where runs are kept"},
+     {"docs", "where the joint report goes"},
+     {"seeds", "of every row; 0: as many as the size has", at_least(0)},
+     {"full", "all seeds"},
+     {"smoke", "a few steps of everything: that it runs, not what it learns"},
+     {"fresh", "finished work of the rows that are run is done again"},
+     {"record", "keep each seed's numbers in repro/baselines"},
+     {"baseline", "of T1.baseline (experiments/baseline_vqav2.hpp)"},
+     {"aokvqa", "of T1.aokvqa (experiments/aokvqa_finetune.hpp)"},
+     {"schedules", "of F2 (experiments/lr_schedules.hpp)"},
+     {"placement", "of F3 (experiments/lora_placement.hpp)"},
+     {"biogpt", "of T1.bio and F4 (experiments/biogpt_convergence.hpp)"},
+     {"memory", "of C.1 (experiments/pubmedqa_12gb.hpp)"},
+     {"vision", "of C.2.swap (experiments/vision_swap.hpp)"},
+     {"bias", "of C.2.bias (experiments/bias_vl_stereoset.hpp)"},
+     {"on_device", "of --scale device (experiments/device_scale_config.hpp)"},
+     {"on_paper", "of --scale paper (experiments/paper_scale_config.hpp)"}});
 }  // namespace morphvlm

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +12,7 @@
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/quant/quantized.hpp"
 
 namespace morphvlm::meters_test {
 namespace {
@@ -61,10 +63,13 @@ TEST(MemoryMeter, NestsAndOutlivedBlocksAreSafe) {
 
 TEST(MemoryMeter, RestartsThePeak) {
   MemoryMeter meter(c10::kCPU);
+  const Tensor kept = at::empty({100}, at::kFloat);
   { const Tensor t = at::empty({1000}, at::kFloat); }
+  EXPECT_EQ(meter.use().peak, 4400);
   meter.restart_peak();
+  EXPECT_EQ(meter.use().peak, 400) << "what is alive counts";
   const Tensor t = at::empty({10}, at::kFloat);
-  EXPECT_EQ(meter.use().peak, 40);
+  EXPECT_EQ(meter.use().peak, 440);
 }
 
 TEST(FlopMeter, CountsProductsForwardAndBackward) {
@@ -95,6 +100,34 @@ TEST(FlopMeter, CountsBatchesAndConvolutionsButNotElementwiseWork) {
   EXPECT_EQ(meter.flops(), 2 * 2 * 3 * 4 * 5);
   at::conv2d(at::ones({1, 3, 8, 8}), at::ones({6, 3, 2, 2}), {}, 2);
   EXPECT_EQ(meter.flops(), 2 * 2 * 3 * 4 * 5 + 2 * 16 * 6 * 3 * 4);
+}
+
+// Places of the weight counted by hand: a side of 8 with a border of 1 and a weight that reaches over 5.
+TEST(FlopMeter, ConvolutionsAreCountedWithBordersAndGapsForwardAndBackward) {
+  constexpr double kProducts = 2.0 * (2 * 6 * 6) * 5 * (3 * 3 * 3);
+  for (const bool of_weight : {false, true}) {
+    const Tensor x = at::ones({2, 3, 8, 8}).set_requires_grad(true),
+                 w = at::ones({5, 3, 3, 3}).set_requires_grad(of_weight);
+    FlopMeter meter;
+    const Tensor y = at::conv2d(x, w, {}, 1, 1, 2);
+    EXPECT_EQ(y.size(2), 6);
+    EXPECT_EQ(meter.flops(), kProducts);
+    backward(y.sum());
+    EXPECT_EQ(meter.flops(), (of_weight ? 3 : 2) * kProducts);
+  }
+}
+
+// Scores and weighted sum are a product each; backwards the scores once more, and two products for each of
+// those.
+TEST(FlopMeter, AttentionIsTwoProductsForwardAndFiveBackward) {
+  constexpr double kProduct = 2.0 * (2 * 3 * 7) * 11 * 8;
+  const Tensor q = at::ones({2, 3, 7, 8}).set_requires_grad(true), k = at::ones({2, 3, 11, 8}),
+               v = at::ones({2, 3, 11, 8});
+  FlopMeter meter;
+  const Tensor y = at::scaled_dot_product_attention(q, k, v);
+  EXPECT_EQ(meter.flops(), 2 * kProduct);
+  backward(y.sum());
+  EXPECT_EQ(meter.flops(), 7 * kProduct);
 }
 
 }  // namespace

@@ -145,6 +145,13 @@ TEST(ParameterCount, IsExactOnTheMetaDeviceBeyondAnyMemory) {
   EXPECT_EQ(parameter_count(leaf), 3'000'001'000'000);
 }
 
+TEST(DeviceOf, IsWhereTheParametersAre) {
+  const Leaf leaf{.weight = at::empty({2, 3}, TensorOptions(at::kFloat).device(at::kMeta))};
+  EXPECT_TRUE(device_of(leaf).is_meta());
+  EXPECT_TRUE(device_of(tower()).is_cpu());
+  EXPECT_TRUE(device_of(Leaf{}).is_cpu());
+}
+
 TEST(Convert, ChangesDtypeByPatternAndKeepsWhatIsTrainable) {
   Tower t = tower();
   unfreeze(t, "layers.0.*");

@@ -27,7 +27,7 @@ TEST(CardStep, TrainsWithinItsPlan) {
     ASSERT_EQ(step.losses.size(), 5U);
     EXPECT_LT(step.losses.back(), step.losses.front());
     EXPECT_GT(step.seconds, 0);
-    EXPECT_NEAR(static_cast<double>(step.planned) / static_cast<double>(step.peak), 1, 0.05) << dtype;
+    EXPECT_NEAR(static_cast<double>(step.planned) / static_cast<double>(step.peak), 1, 0.01) << dtype;
   }
 }
 

@@ -106,10 +106,24 @@ TEST_F(EvaluateProgram, AokvqaChoosesAmongItsChoices) {
 
 TEST_F(EvaluateProgram, AokvqaWritesDirectAnswers) {
   make_aokvqa();
+  scores("aokvqa-da", " --shots -1");
+  const auto said_before = answers;
+  ASSERT_EQ(said_before.size(), 5u);
+  // Ten people, of whom so many say what the model says; the fourth question is the difficult one.
+  constexpr int kAgree[] = {10, 2, 1, 3, 0};
+  const auto file = data / "aokvqa_v1p0_val.json";
+  Json rows = read_json(file);
+  for (std::size_t i = 0; i < 5; ++i) {
+    std::vector<std::string> people(10, "what nobody says");
+    std::fill_n(people.begin(), kAgree[i], said_before.at("val" + std::to_string(i)));
+    rows[i]["direct_answers"] = people;
+  }
+  testing::put(file, rows.dump());
   const Json found = scores("aokvqa-da", " --shots -1");
-  EXPECT_EQ(answers.size(), 5u);
-  EXPECT_GE(found.at("direct_answer").get<double>(), 0);
-  EXPECT_TRUE(found.contains("direct_answer_with_difficult"));
+  EXPECT_EQ(answers, said_before);
+  EXPECT_NEAR(found.at("direct_answer").get<double>(), 100 * (1 + 2 / 3.0 + 1 / 3.0) / 4, 1e-9);
+  EXPECT_NEAR(found.at("direct_answer_with_difficult").get<double>(), 100 * (1 + 2 / 3.0 + 1 / 3.0 + 1) / 5,
+              1e-9);
 }
 
 TEST_F(EvaluateProgram, PubMedQaDecidesTheTestSplit) {

@@ -80,6 +80,14 @@ TEST_F(Forward, MistakesEndInOneMessage) {
   save_safetensors(in, {{"pixels", testing::small_pixels()}});
   EXPECT_NE(run(""), 0);
   EXPECT_THAT(testing::contents(said), ::testing::HasSubstr("expected tensors pixels and input_ids"));
+  const Tensor ids = golden["input_ids"];
+  save_safetensors(in, {{"pixels", testing::small_pixels().to(at::kByte)}, {"input_ids", ids}});
+  EXPECT_NE(run(""), 0);
+  EXPECT_THAT(testing::contents(said),
+              ::testing::HasSubstr("in.safetensors: pixels: expected a floating-point type"));
+  save_safetensors(in, {{"pixels", testing::small_pixels()}, {"input_ids", ids.to(at::kFloat)}});
+  EXPECT_NE(run(""), 0);
+  EXPECT_THAT(testing::contents(said), ::testing::HasSubstr("input_ids: expected integers, found Float"));
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 

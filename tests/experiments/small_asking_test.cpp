@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -66,33 +67,61 @@ SmallWorldConfig tiny_world() {
   return c;
 }
 
-TEST(AnswerPrompts, DependOnThePicturesThatBelongToEach) {
-  const auto c = tiny_world();
+// A model in which pictures matter: in a young one latents are much the same for all of them, and gates are
+// nearly shut.
+SmallModel<OpenLLaMA> seeing_model(const SmallWorldConfig& c) {
   auto model = random_small_model<SmallModel<OpenLLaMA>>(c, 3);
+  at::NoGradGuard no_grad;
+  visit(model, [](const std::string& name, Tensor& t) {
+    if (matches(name, kGates)) t.fill_(2);
+    if (matches(name, "perceiver.*.to_out.weight") || matches(name, "gated_cross_attn.*.to_out.weight"))
+      t.mul_(30);
+  });
+  return model;
+}
+
+TEST(AnswerPrompts, DependOnThePicturesThatBelongToEach) {
+  const auto model = seeing_model(tiny_world());
   const auto words =
       WordVocabulary::of({"question is it red short answer : ?"},
                          {"a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb cc dd"}, 40);
-  const Tensor seen = at::randn({3, 64, 64}, make_generator(1));
+  const Tensor seen = at::randn({6, 64, 64}, make_generator(1)).mul(3);
   const auto latents_of = [&](const std::vector<std::int64_t>& ids) {
     at::NoGradGuard no_grad;
     return model.resample(seen.index_select(0, at::tensor(ids)).unsqueeze(1)).squeeze(1);
   };
-  const EvaluateConfig how{.batch = 2, .max_new_tokens = 4, .title = ""};
-  const std::vector<SmallPrompt> two{{zero_shot_prompt("is it red?"), {0}},
-                                     {zero_shot_prompt("is it red?"), {1}},
-                                     {zero_shot_prompt("is it red?"), {0}}};
-  const auto answers = answer_prompts(model, words, two, latents_of, how);
-  ASSERT_EQ(answers.size(), 3U);
-  EXPECT_EQ(answers[0], answers[2]);  // across batches
-  // Two pictures: the last one is the question's.
-  const std::string chunk = zero_shot_prompt("is it red?") + "a<|endofchunk|>";
-  const std::vector<SmallPrompt> shots{{chunk + zero_shot_prompt("is it red?"), {1, 0}}};
-  EXPECT_EQ(answer_prompts(model, words, shots, latents_of, how).size(), 1U);
+  // A prompt alone, without batches.
+  const auto alone = [&](const SmallPrompt& prompt) {
+    at::NoGradGuard no_grad;
+    const Tensor ids = at::tensor(words.encode(prompt.text), at::kLong).unsqueeze(0);
+    const Tensor out = generate(model, {.ids = ids}, latents_of(prompt.pictures).unsqueeze(0),
+                                {.max_new_tokens = 4, .eos_token_id = WordVocabulary::kEndChunk})
+                           .ids.contiguous();
+    const auto* const first = out.const_data_ptr<std::int64_t>();
+    return answer_of_generation(words.decode({first, first + out.numel()}));
+  };
+  const auto check = [&](const std::vector<SmallPrompt>& prompts) {
+    std::vector<std::string> expected;
+    for (const auto& prompt : prompts) expected.push_back(alone(prompt));
+    EXPECT_GT(std::set(expected.begin(), expected.end()).size(), 2U) << "pictures make no difference";
+    for (const std::int64_t batch : {1, 2, 64})
+      EXPECT_EQ(answer_prompts(model, words, prompts, latents_of,
+                               {.batch = batch, .max_new_tokens = 4, .title = ""}),
+                expected)
+          << batch;
+  };
+  std::vector<SmallPrompt> one, two;
+  const std::string text = zero_shot_prompt("is it red?");
+  for (const std::int64_t picture : {0, 1, 2, 0, 3, 4, 5}) {
+    one.push_back({text, {picture}});
+    two.push_back({text + "a<|endofchunk|>" + text, {1, picture}});  // the last one is the question's
+  }
+  check(one);
+  check(two);
 }
 
+// Chunks are of equal length, so the mean over a batch's tokens is that over its chunks.
 TEST(FlamingoLoss, OfInterleavedRowsIsTheMeanOverTheirChunks) {
-  // Without self-attention across chunks nothing else would differ; with it the losses are close, not equal,
-  // so what is compared is the count of supervised tokens and that each chunk sees its own picture.
   auto c = tiny_world();
   c.flamingo_batch = 2;
   c.flamingo_chunks = 2;
@@ -100,21 +129,40 @@ TEST(FlamingoLoss, OfInterleavedRowsIsTheMeanOverTheirChunks) {
   d.words = WordVocabulary::of({"question is it red short answer : ? yes no"}, {}, 40);
   for (std::int64_t i = 0; i < 4; ++i)
     d.pretrain.examples.push_back(
-        {.question = "is it red?", .answers = {i % 2 ? "yes" : "no"}, .image_id = i});
-  auto model = random_small_model<SmallModel<OpenLLaMA>>(c, 3);
-  set_trainable_parts(model, {.adapters = false, .perceiver = true, .gated_cross_attention = true});
+        {.question = "is it red?", .answers = {i % 2 ? "yes" : "no"}, .image_id = 3 - i});
+  const auto model = seeing_model(c);
   at::NoGradGuard no_grad;
   const Tensor seen = at::randn({4, 64, 64}, make_generator(1));
-  const auto loss = [&](const Tensor& features) {
-    return detail::flamingo_loss(model, d, features, {0, 1, 2, 3}).item<double>();
+  // Of the last `count` of a text's chunks, by the text and the pictures alone: every token but the picture's
+  // is predicted from those before it.
+  const auto chunk_loss = [&](const std::vector<std::int64_t>& examples) {
+    TokenIds ids;
+    std::vector<std::int64_t> pictures;
+    std::size_t begin = 0;
+    for (const auto i : examples) {
+      const auto& example = d.pretrain.examples[static_cast<std::size_t>(i)];
+      const TokenIds text = vqa_text(d.words, example, true);
+      begin = ids.size();
+      ids.insert(ids.end(), text.begin(), text.end());
+      pictures.push_back(example.image_id);
+    }
+    const Tensor latents = model.resample(seen.index_select(0, at::tensor(pictures)).unsqueeze(0));
+    const Tensor logits =
+        model.logits(model.hidden({.ids = at::tensor(ids, at::kLong).unsqueeze(0)}, latents));
+    double sum = 0, count = 0;
+    for (std::size_t t = begin; t < ids.size(); ++t) {
+      if (ids[t] == WordVocabulary::kImage) continue;
+      const Tensor odds = logits[0][static_cast<std::int64_t>(t) - 1].to(at::kDouble).exp();
+      sum -= std::log(odds[ids[t]].item<double>() / odds.sum().item<double>());
+      ++count;
+    }
+    return sum / count;
   };
-  const double here = loss(seen);
-  EXPECT_TRUE(std::isfinite(here));
-  for (std::int64_t picture = 0; picture < 4; ++picture) {
-    Tensor other = seen.clone();
-    other.select(0, picture).neg_();
-    EXPECT_NE(loss(other), here) << picture;
-  }
+  const double first = chunk_loss({2}), second = chunk_loss({2, 0}), third = chunk_loss({1}),
+               fourth = chunk_loss({1, 3});
+  EXPECT_GT(std::abs(first - third), 1e-3);
+  EXPECT_NEAR(detail::flamingo_loss(model, d, seen, {2, 0, 1, 3}).item<double>(),
+              (first + second + third + fourth) / 4, 1e-4);
 }
 
 }  // namespace

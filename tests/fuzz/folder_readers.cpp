@@ -206,7 +206,8 @@ void read_tokenizer_file(const char* name, std::string_view text) {
 // What a class of tokenizer does with the file.
 void read_beside_config(const char* type, const char* name, std::string_view text) {
   static const bool ready = [&] {
-    put(tokenizer_folder() / "tokenizer_config.json", Json{{"tokenizer_class", type}}.dump());
+    put(tokenizer_folder() / "tokenizer_config.json",
+        Json{{"tokenizer_class", type}, {"legacy", true}}.dump());
     return true;
   }();
   if (ready) read_tokenizer_file(name, text);
@@ -265,6 +266,7 @@ constexpr std::array kReaders{
     Reader{"bio_gpt_merges", [](const Input& in) { read_beside_config(kBioGpt, "merges.txt", in.text); }},
     Reader{"preprocessor_config",
            [](const Input& in) { read_pixel_steps("preprocessor_config.json", in.text); }},
+    Reader{"processor_config", [](const Input& in) { read_pixel_steps("processor_config.json", in.text); }},
     Reader{"open_clip_pixels", [](const Input& in) { read_pixel_steps("open_clip_config.json", in.text); }},
     Reader{"easy_vqa", read_easy_questions},
     Reader{"easy_vqa_answers", read_easy_answers},

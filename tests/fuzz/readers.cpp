@@ -39,7 +39,7 @@ struct TestConfig {
 void read_gguf_file(const Input& in) { touch(read_gguf_llama(in.path)); }
 
 void read_tokenizer_json(const Input& in) {
-  const auto tokenizer = make_byte_level_bpe(parse_bpe_json(in.text, "tokenizer.json"));
+  const Tokenizer tokenizer = tokenizer_from_json(parse_json(in.text, "tokenizer.json"), "tokenizer.json");
   const auto ids = encode(tokenizer, "a short text, Ärger 12");
   decode(tokenizer, ids);
 }
@@ -59,10 +59,21 @@ void read_questions(const Input& in) {
 void read_sentence_piece_model(const Input& in) {
   const auto tokenizer = read_sentence_piece(in.path);
   decode(tokenizer, encode_sequence(tokenizer, "ab a <s> \u00c4rger 12"));
+  const auto pieces = make_piece_bpe(backend_pieces(in.text, true, "tokenizer.model"));
+  decode(pieces, encode_sequence(pieces, "ab a <s> \u00c4rger 12"));
 }
 
 // The names of pictures come from the file, too.
 void read_captions(const Input& in) { missing_images(read_coco_captions(in.path, "images")); }
+
+// Small pictures are made into squares as well, by the steps of both libraries.
+void read_picture(const Input& in) {
+  constexpr std::int64_t kQuick = 1 << 14;
+  const Image image = read_image(in.path);
+  if (image.pixels.numel() > kQuick) return;
+  for (const auto steps : {PixelSteps::open_clip, PixelSteps::transformers})
+    clip_square(image, {.size = 8, .steps = steps});
+}
 
 constexpr std::array kReaders{
     Reader{"safetensors", [](const Input& in) { touch(load_safetensors(in.path)); }},
@@ -71,7 +82,7 @@ constexpr std::array kReaders{
     Reader{"gguf_tokenizer", [](const Input& in) { morphvlm::detail::load_gguf_tokenizer(in.path); }},
     Reader{"tokenizer_json", read_tokenizer_json},
     Reader{"vocab_json", [](const Input& in) { morphvlm::detail::read_vocab_json(in.path); }},
-    Reader{"image", [](const Input& in) { read_image(in.path); }},
+    Reader{"image", read_picture},
     Reader{"config", [](const Input& in) { from_json<TestConfig>(parse_json(in.text, "c"), "c"); }},
     Reader{"language_config", read_language_config<Llama<NoAdapter>>},
     Reader{"mpt_config", read_language_config<Mpt<NoAdapter>>},

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPTS = ["efficient_net", "few_shot", "instruction", "flamingo", "language_models", "layers", "optim", "scores", "vqa_metric", "images", "tokenizer", "smollm2", "generate", "gguf_file", "safetensors_py", "torch_files", "peft_folders", "checkpoint", "vit_variants", "nf4", "event_file"]
+SCRIPTS = ["efficient_net", "few_shot", "instruction", "flamingo", "language_models", "layers", "optim", "scores", "vqa_metric", "images", "images_modes", "tokenizer", "tokenizers_5", "smollm2", "generate", "gguf_file", "safetensors_py", "torch_files", "torch_script", "peft_folders", "dora", "checkpoint", "vit_variants", "hf_configs", "nf4", "event_file"]
 
 
 def digests():

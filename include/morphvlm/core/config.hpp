@@ -16,8 +16,10 @@
 
 #include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/reflect.hpp"
+#include "morphvlm/core/utf8.hpp"
 
 namespace morphvlm {
 
@@ -45,7 +47,7 @@ struct ConfigTraits<std::map<std::string, T>> : ConfigTraits<void> {
 };
 
 inline std::string config_path(const std::string& prefix, std::string_view key) {
-  return prefix.empty() ? std::string(key) : prefix + '.' + std::string(key);
+  return field_path(prefix, key);
 }
 
 template <class T>
@@ -96,7 +98,9 @@ Json to_json(const T& value) {
   } else if constexpr (std::is_enum_v<T>) {
     return std::string(detail::enum_name(value));
   } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
-    return value.string();
+    return replace_invalid_utf8(value.string());  // a path may be any bytes, JSON text may not
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return replace_invalid_utf8(value);
   } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T>) {
     Json out = Json::object();
     if constexpr (Reflectable<T>) {
@@ -109,8 +113,8 @@ Json to_json(const T& value) {
   }
 }
 
-/// Overwrites `value` with what `json` says; fields that `json` leaves out keep their value. Unknown keys and
-/// wrong types are errors led by `path`.
+/// Overwrites `value` with what `json` says; fields that `json` leaves out keep their value. Unknown keys,
+/// wrong types and numbers out of their field's range (field_notes) are errors led by `path`.
 template <class T>
 void update_from_json(T& value, const Json& json, const std::string& path);
 
@@ -137,6 +141,7 @@ void update_aggregate(T& value, const Json& json, const std::string& path) {
     });
   }
   refuse_unknown_keys(json, known, path);
+  if constexpr (Reflectable<T>) expect_own_ranges(value, path);
 }
 
 template <class... Ts>
@@ -206,7 +211,7 @@ inline Json nest(std::string_view name, Json value) {
 }
 
 template <class T>
-void apply_flag(T& config, std::string_view name, const std::string& text) {
+void set_flag(T& config, std::string_view name, const std::string& text) {
   const Json parsed = Json::parse(text, nullptr, false);
   if (parsed.is_discarded()) return update_from_json(config, nest(name, text), "");
   T before = config;
@@ -221,6 +226,17 @@ void apply_flag(T& config, std::string_view name, const std::string& text) {
       config = std::move(before);
       throw as_json;
     }
+  }
+}
+
+// Errors that begin with a field's path begin with the flag as it was typed.
+template <class T>
+void apply_flag(T& config, std::string_view name, const std::string& text) {
+  try {
+    set_flag(config, name, text);
+  } catch (const Error& e) {
+    const std::string_view message = e.what();
+    fail(message.starts_with(name) && !name.empty() ? "--" : "", message);
   }
 }
 

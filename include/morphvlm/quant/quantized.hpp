@@ -211,6 +211,9 @@ concept WeightFormat = requires(const Tensor& weight, const typename F::Packed& 
   { F::pack(weight) } -> std::same_as<typename F::Packed>;
   { F::unpack(packed, at::kFloat) } -> std::convertible_to<Tensor>;
   { F::empty(2, 2, TensorOptions{}) } -> std::same_as<typename F::Packed>;
+  { packed.out } -> std::convertible_to<std::int64_t>;
+  { packed.in } -> std::convertible_to<std::int64_t>;
+  { F::name } -> std::convertible_to<std::string_view>;
 };
 
 /// An adapter on top of a weight in format F.
