@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "benchmarks/step.hpp"
-#include "experiments/program.hpp"
+#include "experiments/programs/program.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/kernels/cpu/matmul_precision.hpp"
 

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/program.hpp"
+#include "experiments/programs/program.hpp"
 #include "morphvlm/core/format.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/formats/atomic_file.hpp"

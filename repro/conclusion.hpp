@@ -1,9 +1,9 @@
 // The paper's conclusion: what did not fit, and what is left for later.
 #pragma once
 
-#include "experiments/bias_vl_stereoset.hpp"
-#include "experiments/pubmedqa_12gb.hpp"
-#include "experiments/vision_swap.hpp"
+#include "experiments/device/pubmedqa_12gb.hpp"
+#include "experiments/mini/bias_vl_stereoset.hpp"
+#include "experiments/mini/vision_swap.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

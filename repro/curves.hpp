@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "experiments/small_world_config.hpp"
+#include "experiments/mini/small_world_config.hpp"
 #include "morphvlm/report/curve.hpp"
 #include "morphvlm/report/statistics.hpp"
 #include "repro/claims.hpp"

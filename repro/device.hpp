@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "experiments/device_asking.hpp"
-#include "experiments/device_scale_config.hpp"
-#include "experiments/device_training.hpp"
-#include "experiments/pubmedqa_12gb.hpp"
+#include "experiments/device/device_asking.hpp"
+#include "experiments/device/device_scale_config.hpp"
+#include "experiments/device/device_training.hpp"
+#include "experiments/device/pubmedqa_12gb.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "experiments/device_placement.hpp"
+#include "experiments/device/device_placement.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

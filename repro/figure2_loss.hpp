@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "experiments/lr_schedules.hpp"
+#include "experiments/mini/lr_schedules.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

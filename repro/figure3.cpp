@@ -5,7 +5,7 @@
 #include <map>
 #include <utility>
 
-#include "experiments/small_world.hpp"
+#include "experiments/mini/small_world.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/paper_claims.hpp"

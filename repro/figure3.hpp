@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "experiments/lora_placement.hpp"
+#include "experiments/mini/lora_placement.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/biogpt_convergence.hpp"
+#include "experiments/mini/biogpt_convergence.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "experiments/baseline_vqav2.hpp"
+#include "experiments/mini/baseline_vqav2.hpp"
 #include "repro/curves.hpp"
 #include "repro/equivalence.hpp"
 #include "repro/notebook.hpp"

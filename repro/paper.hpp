@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/paper_scale.hpp"
+#include "experiments/paper/paper_scale.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "experiments/program.hpp"
+#include "experiments/programs/program.hpp"
 #include "morphvlm/core/keep_freed_memory.hpp"
 #include "repro/reproduction.hpp"
 #include "repro/rows.hpp"

@@ -9,16 +9,16 @@
 #include <string_view>
 #include <utility>
 
-#include "experiments/aokvqa_finetune.hpp"
-#include "experiments/baseline_vqav2.hpp"
-#include "experiments/bias_vl_stereoset.hpp"
-#include "experiments/biogpt_convergence.hpp"
-#include "experiments/device_scale_config.hpp"
-#include "experiments/lora_placement.hpp"
-#include "experiments/lr_schedules.hpp"
-#include "experiments/paper_scale_config.hpp"
-#include "experiments/pubmedqa_12gb.hpp"
-#include "experiments/vision_swap.hpp"
+#include "experiments/device/device_scale_config.hpp"
+#include "experiments/device/pubmedqa_12gb.hpp"
+#include "experiments/mini/aokvqa_finetune.hpp"
+#include "experiments/mini/baseline_vqav2.hpp"
+#include "experiments/mini/bias_vl_stereoset.hpp"
+#include "experiments/mini/biogpt_convergence.hpp"
+#include "experiments/mini/lora_placement.hpp"
+#include "experiments/mini/lr_schedules.hpp"
+#include "experiments/mini/vision_swap.hpp"
+#include "experiments/paper/paper_scale_config.hpp"
 #include "morphvlm/core/enum_names.hpp"
 #include "morphvlm/core/field_notes.hpp"
 
@@ -84,14 +84,14 @@ inline constexpr auto field_notes<repro::Settings> = std::to_array<FieldNote>(
      {"smoke", "a few steps of everything: that it runs, not what it learns"},
      {"fresh", "finished work of the rows that are run is done again"},
      {"record", "keep each seed's numbers in repro/baselines"},
-     {"baseline", "of T1.baseline (experiments/baseline_vqav2.hpp)"},
-     {"aokvqa", "of T1.aokvqa (experiments/aokvqa_finetune.hpp)"},
-     {"schedules", "of F2 (experiments/lr_schedules.hpp)"},
-     {"placement", "of F3 (experiments/lora_placement.hpp)"},
-     {"biogpt", "of T1.bio and F4 (experiments/biogpt_convergence.hpp)"},
-     {"memory", "of C.1 (experiments/pubmedqa_12gb.hpp)"},
-     {"vision", "of C.2.swap (experiments/vision_swap.hpp)"},
-     {"bias", "of C.2.bias (experiments/bias_vl_stereoset.hpp)"},
-     {"on_device", "of --scale device (experiments/device_scale_config.hpp)"},
-     {"on_paper", "of --scale paper (experiments/paper_scale_config.hpp)"}});
+     {"baseline", "of T1.baseline (experiments/mini/baseline_vqav2.hpp)"},
+     {"aokvqa", "of T1.aokvqa (experiments/mini/aokvqa_finetune.hpp)"},
+     {"schedules", "of F2 (experiments/mini/lr_schedules.hpp)"},
+     {"placement", "of F3 (experiments/mini/lora_placement.hpp)"},
+     {"biogpt", "of T1.bio and F4 (experiments/mini/biogpt_convergence.hpp)"},
+     {"memory", "of C.1 (experiments/device/pubmedqa_12gb.hpp)"},
+     {"vision", "of C.2.swap (experiments/mini/vision_swap.hpp)"},
+     {"bias", "of C.2.bias (experiments/mini/bias_vl_stereoset.hpp)"},
+     {"on_device", "of --scale device (experiments/device/device_scale_config.hpp)"},
+     {"on_paper", "of --scale paper (experiments/paper/paper_scale_config.hpp)"}});
 }  // namespace morphvlm

@@ -1,7 +1,7 @@
 // Table 1 of the paper: fine-tuning on A-OKVQA.
 #pragma once
 
-#include "experiments/aokvqa_finetune.hpp"
+#include "experiments/mini/aokvqa_finetune.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -1,7 +1,7 @@
 // Table 1 of the paper, first line: OpenFlamingo as it is.
 #pragma once
 
-#include "experiments/baseline_vqav2.hpp"
+#include "experiments/mini/baseline_vqav2.hpp"
 #include "repro/suite.hpp"
 
 namespace morphvlm::repro {

@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "experiments/bad_rows.hpp"
+#include "experiments/programs/bad_rows.hpp"
 #include "morphvlm/formats/safetensors.hpp"
 #include "tests/experiments/train_program.hpp"
 #include "tests/support/message.hpp"

@@ -1,5 +1,5 @@
 // Training steps as on a card, here on the CPU.
-#include "experiments/card_step.hpp"
+#include "experiments/device/card_step.hpp"
 
 #include <gtest/gtest.h>
 

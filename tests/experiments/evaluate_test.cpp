@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "experiments/evaluate_task.hpp"
+#include "experiments/programs/evaluate_task.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/eval/vqa_score.hpp"
 #include "morphvlm/formats/safetensors.hpp"

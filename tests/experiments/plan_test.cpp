@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "experiments/model_registry.hpp"
-#include "experiments/plan_text.hpp"
+#include "experiments/programs/model_registry.hpp"
+#include "experiments/programs/plan_text.hpp"
 #include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/message.hpp"

@@ -1,5 +1,5 @@
 // Asking small models, and the fixture in VL-StereoSet's format.
-#include "experiments/small_asking.hpp"
+#include "experiments/mini/small_asking.hpp"
 
 #include <ATen/ops/randn.h>
 #include <gmock/gmock.h>
@@ -9,8 +9,8 @@
 #include <map>
 #include <set>
 
-#include "experiments/arguments.hpp"
-#include "experiments/bias_vl_stereoset.hpp"
+#include "experiments/mini/bias_vl_stereoset.hpp"
+#include "experiments/programs/arguments.hpp"
 #include "morphvlm/data/missing_images.hpp"
 #include "tests/formats/files.hpp"
 #include "tests/support/message.hpp"

@@ -1,5 +1,5 @@
 // The parts of the small world that need no training: its words, its texts, the order of its rows.
-#include "experiments/small_world.hpp"
+#include "experiments/mini/small_world.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <set>
 #include <stdexcept>
 
-#include "experiments/sweep.hpp"
+#include "experiments/mini/sweep.hpp"
 
 namespace morphvlm::experiments {
 namespace {

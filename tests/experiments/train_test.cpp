@@ -9,7 +9,7 @@
 #include <map>
 #include <thread>
 
-#include "experiments/train_task.hpp"
+#include "experiments/programs/train_task.hpp"
 #include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/text/load_tokenizer.hpp"
 #include "tests/experiments/train_program.hpp"

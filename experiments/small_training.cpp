@@ -1,9 +1,0 @@
-#include "experiments/small_training.hpp"
-
-namespace morphvlm::experiments {
-
-template SmallWorld<OpenLLaMA> open_small_world(const SmallData&, const std::string&);
-template FinetuneRun finetune<LoRA<Attn>>(const SmallWorld<OpenLLaMA>&, const FinetuneConfig&,
-                                          const TrainLog&);
-
-}  // namespace morphvlm::experiments
