@@ -2,6 +2,7 @@
 #include "morphvlm/adapt/policy.hpp"
 
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -56,12 +57,21 @@ static_assert(places<LoRA<Attn>>(true, true, false, false));
 static_assert(places<LoRA<FeedForward>>(false, false, true, true));
 static_assert(places<LoRA<Attn, CrossMlp>>(true, true, false, true));
 static_assert(places<LoRA<Attn, FeedForward>>(true, true, true, true));
+static_assert(places<DoRA<Attn>>(true, true, false, false));
+static_assert(places<DoRA<SelfAttn, CrossMlp>>(true, false, false, true));
+static_assert(places<DoRA<Attn, FeedForward>>(true, true, true, true));
 // Lists may be nested, repeat themselves and come in any order.
 static_assert(places<LoRA<Sites<Sites<CrossMlp>, Attn>, SelfAttn>>(true, true, false, true));
 
 static_assert(std::is_same_v<On<LoRA<Attn>, SelfAttn>, LowRank> &&
               std::is_same_v<On<LoRA<Attn>, Mlp>, Plain>);
+static_assert(std::is_same_v<On<DoRA<Mlp>, Mlp>, WeightDecomposed> &&
+              std::is_same_v<On<DoRA<Mlp>, SelfAttn>, Plain>);
 static_assert(std::is_same_v<On<NoAdapter, CrossMlp>, Plain>);
+// Only what needs the weight is handed the projection.
+static_assert(ProjectingAdapter<WeightDecomposed, Linear<WeightDecomposed>> &&
+              !ProjectingAdapter<LowRank, Linear<LowRank>>);
+static_assert(sizeof(LowRank) == 2 * sizeof(Tensor) + 16);
 
 static_assert(covers<Attn, SelfAttn> && covers<Attn, CrossAttn> && !covers<Attn, Mlp> &&
               !covers<Attn, CrossMlp>);
@@ -124,6 +134,38 @@ TEST(Policy, ANewKindOfAdapterNeedsNoChangeToTheLayers) {
   const auto attention =
       SelfAttention<Offsets>::init({.dim = 4, .heads = 2, .kv_heads = 1, .head_dim = 2}, Init{}, 0.5);
   EXPECT_EQ(parameter_count(attention, "*.offset"), 4 + 2 + 2 + 4);
+}
+
+// A policy of a user's own that needs the weight: each output over its row's length.
+struct UnitRows {
+  Tensor gain = {};
+  template <class Base>
+  Tensor project(const Tensor& x, const Base& base) const {
+    const Tensor norms = base.dense_weight(x.scalar_type()).square().sum(1).sqrt();
+    const Tensor y = base.base_product(x).div(norms).mul(gain);
+    return base.bias.defined() ? y.add(base.bias) : y;
+  }
+  static UnitRows init(std::int64_t, std::int64_t out, const double& start, const TensorOptions& options,
+                       const at::Generator&) {
+    return {.gain = at::ones({out}, options).mul(start)};
+  }
+};
+struct UnitRowsEverywhere {
+  using Config = double;
+  template <AdapterSite S>
+  using At = UnitRows;
+};
+static_assert(AdapterPolicy<UnitRowsEverywhere> && places<UnitRowsEverywhere>(true, true, true, true));
+
+TEST(Policy, AnAdapterThatNeedsTheWeightGetsTheProjection) {
+  auto linear = Linear<UnitRows>::init(3, 2, true, Init{}, 2.0);
+  linear.weight = at::tensor({3.0F, 4.0F, 0.0F, 0.0F, 0.0F, 5.0F}).reshape({2, 3});
+  linear.bias = at::tensor({10.0F, 20.0F});
+  // Products (7, 5), lengths (5, 5), gain 2.
+  EXPECT_TRUE(linear(at::ones({3})).allclose(at::tensor({12.8F, 22.0F})));
+  const auto attention = SelfAttention<UnitRowsEverywhere>::init(
+      {.dim = 4, .heads = 2, .kv_heads = 1, .head_dim = 2}, Init{}, 1.0);
+  EXPECT_EQ(parameter_count(attention, "*.gain"), 4 + 2 + 2 + 4);
 }
 
 }  // namespace

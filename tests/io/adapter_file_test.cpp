@@ -4,6 +4,8 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <cmath>
+
 #include "morphvlm/io/adapter_file.hpp"
 #include "tests/formats/files.hpp"
 #include "tests/support/tiny_vlm.hpp"
@@ -195,6 +197,39 @@ TEST(AdapterFile, SavingAgainReplacesTheFolderWhole) {
   for (const auto& [name, t] : load_safetensors(scratch / "adapter" / kAdapterWeights))
     EXPECT_TRUE(name.starts_with("perceiver.")) << name;
   EXPECT_EQ(scratch.names(), std::set<std::string>{"adapter"});
+}
+
+TEST(AdapterFile, ARunsFolderStandsForItsAdapter) {
+  const ScratchFolder scratch;
+  const auto model = trained();
+  save_adapter(model, scratch / "run" / "adapter");
+  auto loaded = fresh();
+  load_adapter(loaded, scratch / "run");
+  EXPECT_TRUE(logits_of(loaded).equal(logits_of(model)));
+  EXPECT_EQ(adapter_folder(scratch / "run"), scratch / "run/adapter");
+  EXPECT_EQ(adapter_folder(scratch / "run/adapter"), scratch / "run/adapter");
+  // A folder with an adapter of its own is that one.
+  save_adapter(model, scratch / "both" / "adapter");
+  testing::put(scratch / "both" / kPeftConfig, "{}");
+  EXPECT_EQ(adapter_folder(scratch / "both"), scratch / "both");
+  EXPECT_EQ(adapter_folder(scratch / "nothing"), scratch / "nothing");
+}
+
+TEST(AdapterFile, NumbersThatAreNotFiniteAreNeitherSavedNorLoaded) {
+  for (const double number : {std::nan(""), HUGE_VAL}) {
+    const ScratchFolder scratch;
+    auto model = trained();
+    {
+      at::NoGradGuard no_grad;
+      model.perceiver.latents[0][0].fill_(number);
+    }
+    const auto message = HasSubstr("tensor \"perceiver.latents\" has numbers that are not finite");
+    EXPECT_ERROR(save_adapter(model, scratch / "adapter"), message);
+    EXPECT_TRUE(scratch.names().empty());
+    save_adapter(trained(), scratch / "adapter");
+    save_safetensors(scratch / "adapter" / kAdapterWeights, trainable_state(model));
+    EXPECT_THAT(refusal(fresh(), scratch / "adapter"), message);
+  }
 }
 
 TEST(AdapterFile, NothingTrainedIsNothingToSave) {

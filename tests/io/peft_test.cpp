@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <set>
 
 #include "morphvlm/io/peft.hpp"
@@ -237,18 +239,17 @@ TEST_F(Peft, ModulesThatAreMissingOrNotThereAreListed) {
   adapter.tensors.emplace_back("base_model.model.lang_encoder.model.layers.7.self_attn.q_proj.lora_A.weight",
                                adapter.tensors.front().second);
   EXPECT_ERROR(load_peft(loaded, adapter), HasSubstr("unexpected (1)"),
-               HasSubstr("model.layers.7.self_attn.q_proj.A"));
+               HasSubstr("model.layers.7.self_attn.q_proj.lora_A"));
   adapter.tensors.back().first = "base_model.model.lang_encoder.lm_head.lora_A.weight";
   EXPECT_ERROR(load_peft(loaded, adapter), HasSubstr("lang_encoder.lm_head\" is at no adapter site"));
 }
 
 TEST_F(Peft, TensorsThatAreNoFactorsAreRefused) {
   for (const char* name :
-       {"base_model.model.model.embed_tokens.weight",
-        "base_model.model.model.layers.0.q_proj.lora_magnitude_vector",
+       {"base_model.model.model.embed_tokens.weight", "base_model.model.model.layers.0.q_proj.lora_magnitude",
         "base_model.model.model.embed_tokens.lora_embedding_A", "base_model.model.x.lora_B.bias"}) {
     EXPECT_ERROR(parse_peft_key(name, "file"), HasSubstr("file: tensor \""), HasSubstr(name),
-                 HasSubstr("is no LoRA factor"));
+                 HasSubstr("is none of LoRA's or DoRA's"));
   }
 }
 
@@ -259,14 +260,18 @@ TEST_F(Peft, ARankThatNoTensorHasIsRefused) {
   Json config = read_json(llama / kPeftConfig);
   config["r"] = 1'000'000'000'000;
   testing::put(scratch / "adapter" / kPeftConfig, config.dump());
-  EXPECT_ERROR(read_peft(scratch / "adapter"), HasSubstr("adapter_config.json: r: found 1000000000000"));
+  EXPECT_ERROR(read_peft(scratch / "adapter"),
+               HasSubstr("adapter_config.json: r: expected 1 to 65536, found 1000000000000"));
+  config["r"] = 60'000;
+  testing::put(scratch / "adapter" / kPeftConfig, config.dump());
+  EXPECT_ERROR(read_peft(scratch / "adapter"), HasSubstr("adapter_config.json: r: found 60000, which no"));
 }
 
 TEST_F(Peft, OptionsThatChangeTheResultAreRefusedByName) {
   const Json good = read_json(flamingo / kPeftConfig);
   EXPECT_NO_THROW(parse_peft_config(good, "f"));
   const std::pair<const char*, Json> refused[] = {{"bias", "lora_only"},
-                                                  {"use_dora", true},
+                                                  {"use_dora", "yes"},
                                                   {"modules_to_save", Json({"lm_head"})},
                                                   {"rank_pattern", {{"q_proj", 4}}},
                                                   {"alpha_pattern", {{"q_proj", 4}}},
@@ -280,7 +285,6 @@ TEST_F(Peft, OptionsThatChangeTheResultAreRefusedByName) {
                                                   {"alora_invocation_tokens", Json({3})},
                                                   {"megatron_config", {{"k", 1}}},
                                                   {"an_option_of_the_future", 3},
-                                                  {"init_lora_weights", "pissa"},
                                                   {"init_lora_weights", "pissa_niter_4"},
                                                   {"init_lora_weights", "olora"},
                                                   {"init_lora_weights", "loftq"},
@@ -288,6 +292,12 @@ TEST_F(Peft, OptionsThatChangeTheResultAreRefusedByName) {
                                                   {"init_lora_weights", "lora_ga"},
                                                   {"peft_type", "LOHA"},
                                                   {"r", 0},
+                                                  {"r", 1'000'000'000'000},
+                                                  {"r", 2.5},
+                                                  {"use_rslora", "true"},
+                                                  {"kasa_config", {{"beta", 1e-4}}},
+                                                  {"lora_alpha", 0},
+                                                  {"lora_alpha", -4},
                                                   {"r", "three"},
                                                   {"lora_alpha", nullptr}};
   for (const auto& [key, value] : refused) {
@@ -318,6 +328,30 @@ TEST_F(Peft, MergedAdaptersAreNotLoadedOver) {
   unmerge_adapters(loaded);
   load_peft(loaded, flamingo);
   expect_flamingo_logits(loaded, golden);
+}
+
+TEST_F(Peft, NumbersThatAreNotFiniteAndRunFolders) {
+  const testing::ScratchFolder scratch;
+  auto loaded = model();
+  load_peft(loaded, flamingo);
+  save_peft(loaded, scratch / "run" / "adapter");
+  EXPECT_TRUE(is_peft_folder(scratch / "run"));
+  EXPECT_EQ(read_peft(scratch / "run").tensors.size(), read_peft(flamingo).tensors.size());
+  StateDict dict = load_safetensors(scratch / "run/adapter" / kPeftWeights);
+  for (auto& [name, t] : dict) t = t.clone();
+  const auto name = dict.back().first;
+  dict.back().second.flatten()[0].fill_(std::nan(""));
+  save_safetensors(scratch / "run/adapter" / kPeftWeights, dict);
+  const auto message = HasSubstr("has numbers that are not finite");
+  EXPECT_ERROR(load_peft(loaded, scratch / "run"), HasSubstr(name), message);
+  {
+    at::NoGradGuard no_grad;
+    visit(loaded, [](const std::string& key, Tensor& t) {
+      if (key.ends_with("lora_B")) t.fill_(HUGE_VAL);
+    });
+  }
+  EXPECT_ERROR(save_peft(loaded, scratch / "other"), message);
+  EXPECT_EQ(scratch.names(), std::set<std::string>{"run"});
 }
 
 }  // namespace

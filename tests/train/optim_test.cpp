@@ -1,6 +1,14 @@
 // AdamW, clipping and parameter groups against torch.optim (tests/golden/optim.json).
+#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "morphvlm/core/rng.hpp"
+#include "morphvlm/nn/linear.hpp"
+#include "morphvlm/nn/norm.hpp"
 #include "morphvlm/train/optim.hpp"
 #include "tests/support/golden.hpp"
 
@@ -39,6 +47,7 @@ AdamWConfig config_of(const Json& run) {
 }
 
 TEST(AdamW, FollowsTheReferenceForSixSteps) {
+  ASSERT_EQ(golden().at("adamw").size(), 2u);
   for (const auto& run : golden().at("adamw")) {
     auto m = start();
     auto optimizer = AdamW::over(m, config_of(run));
@@ -75,6 +84,87 @@ TEST(AdamW, GroupsByTheFirstRuleThatMatches) {
   }
   EXPECT_CLOSE(m.first.flatten(), values(decayed.at("params_after_step").at(5).at(0)), 1e-6);
   EXPECT_CLOSE(m.second, values(plain.at("params_after_step").at(5).at(1)), 1e-6);
+}
+
+// A projection with DoRA's adapter behind which there is a norm, all trained.
+struct Net {
+  Linear<WeightDecomposed> fc = {};
+  LayerNorm norm = {};
+};
+
+// PEFT's name of a parameter of it.
+std::string peft_name(std::string name) {
+  const auto at = name.find("adapter.");
+  return at == std::string::npos ? name : name.erase(at, 8);
+}
+
+Net net() {
+  Net n{.fc = Linear<WeightDecomposed>::init(3, 2, true, {at::kFloat, make_generator(1)},
+                                             LoRAConfig{.rank = 2}),
+        .norm = {.weight = at::empty({2}), .bias = at::empty({2})}};
+  visit(n, [](const std::string& name, Tensor& t) {
+    t = testing::formula_input("lora_plus." + peft_name(name), t.sizes());
+  });
+  unfreeze(n, "*");
+  return n;
+}
+
+// PEFT's groups and what torch's AdamW makes of them (tests/golden/dora.py).
+TEST(LoraPlus, GroupsAndStepsAreTheReferences) {
+  const Json plus = read_json(testing::golden_path("lora_plus.json"));
+  Net n = net();
+  AdamWConfig config = config_of(plus);
+  config.lora_plus_ratio = plus.at("ratio");
+  auto optimizer = AdamW::over(n, config);
+  std::size_t groups = 0;
+  for (const auto& expected : plus.at("groups")) {
+    if (expected.at("names").empty()) continue;  // of adapted embeddings, which we do not have
+    ++groups;
+    std::set<std::string> names;
+    for (const auto& name :
+         optimizer.group(expected.at("lr").get<double>() / config.lr, expected.at("weight_decay")).names)
+      names.insert(peft_name(name));
+    EXPECT_EQ(names, expected.at("names").get<std::set<std::string>>());
+  }
+  EXPECT_EQ(groups, 3u);
+  EXPECT_EQ(optimizer.groups.size(), groups);
+  std::int64_t step = 0;
+  for (const auto& expected : plus.at("params_after_step")) {
+    visit(n, [&](const std::string& name, Tensor& t) {
+      const auto key = "lora_plus." + std::to_string(step) + '.' + peft_name(name);
+      t.mutable_grad() = testing::formula_input(key, t.sizes());
+    });
+    optimizer.step(config.lr);
+    ++step;
+    std::size_t compared = 0;
+    visit(n, [&](const std::string& name, const Tensor& t) {
+      ++compared;
+      EXPECT_LE(testing::relative_error(t.flatten(), values(expected.at(peft_name(name)))), 1e-6) << name;
+    });
+    EXPECT_EQ(compared, expected.size());
+  }
+  EXPECT_EQ(step, 4);
+}
+
+TEST(LoraPlus, ARuleKeepsTheRatio) {
+  Net n = net();
+  const auto optimizer = AdamW::over(n, {.weight_decay = 0.1, .lora_plus_ratio = 4},
+                                     {{"fc.adapter.*", 0.5}, {"norm.bias", 1, 0.2}});
+  const auto of = [&](const std::string& name) {
+    for (const auto& g : optimizer.groups)
+      if (std::ranges::find(g.names, name) != g.names.end()) return std::pair(g.lr_scale, g.weight_decay);
+    return std::pair(-1.0, -1.0);
+  };
+  EXPECT_EQ(of("fc.adapter.lora_A"), std::pair(0.5, 0.1));
+  EXPECT_EQ(of("fc.adapter.lora_B"), std::pair(2.0, 0.1));
+  EXPECT_EQ(of("norm.bias"), std::pair(4.0, 0.2));
+  EXPECT_EQ(of("norm.weight"), std::pair(4.0, 0.0));
+  EXPECT_EQ(of("fc.weight"), std::pair(1.0, 0.1));
+}
+
+TEST(LoraPlus, ARatioOfOneIsOneGroup) {
+  Net n = net();
+  EXPECT_EQ(AdamW::over(n, {.weight_decay = 0.1}).groups.size(), 1u);
 }
 
 TEST(AdamW, TakesOnlyWhatIsTrainableAndHasAGradient) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <set>
@@ -12,6 +13,7 @@
 #include "morphvlm/train/trainer.hpp"
 #include "tests/formats/files.hpp"
 #include "tests/support/golden.hpp"
+#include "tests/support/message.hpp"
 #include "tests/support/tiny_vlm.hpp"
 #include "tests/train/tiny_training.hpp"
 
@@ -65,6 +67,21 @@ TEST(Trainer, TwoHalfBatchesHaveTheGradientOfTheWhole) {
   ASSERT_EQ(whole.size(), halves.size());
   ASSERT_GT(whole.size(), 10u);
   for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_CLOSE(halves[i], whole[i], 1e-5);
+}
+
+// AdamW's first step is as long as the rate.
+TEST(Trainer, LoraPlusIsAFactorOnTheRateOfB) {
+  for (const double ratio : {1.0, 8.0}) {
+    auto model = open_model();
+    const StateDict before = snapshot(model, "*.lora_B");
+    train(model, {.steps = 1, .lr = 1e-3, .lora_plus_ratio = ratio}, kWholeBatch, kQuiet);
+    const StateDict after = state_dict(model, "*.lora_B");
+    ASSERT_GT(after.size(), 10u);
+    double moved = 0;
+    for (std::size_t i = 0; i < after.size(); ++i)
+      moved = std::max(moved, after[i].second.sub(before[i].second).abs().max().item<double>());
+    EXPECT_NEAR(moved, ratio * 1e-3, 1e-5 * ratio);
+  }
 }
 
 TEST(Trainer, AccumulationCountsBatchesThroughSteps) {
@@ -225,6 +242,16 @@ TEST(Trainer, AStepWhoseLossIsNoNumberIsSkipped) {
   EXPECT_TRUE(changed(model, state_dict(other)).empty());
 }
 
+TEST(Trainer, SkippedStepsThatAreApartDoNotAddUp) {
+  auto model = open_model();
+  const auto every_second = [](const auto& m, std::int64_t index) {
+    return loss_of_rows(m, 0, 4).mul(index % 2 == 1 ? std::numeric_limits<double>::quiet_NaN() : 1.0);
+  };
+  const auto history = train(model, {.steps = 9, .lr = 1e-2, .skip_at_most = 1}, every_second, kQuiet);
+  ASSERT_EQ(history.size(), 9u);
+  for (const auto& step : history) EXPECT_EQ(step.skipped, step.step % 2 == 1) << step.step;
+}
+
 TEST(Trainer, AGradientThatIsNoNumberIsSkipped) {
   auto model = open_model();
   const auto steep = [](const auto& m, std::int64_t index) {
@@ -235,6 +262,38 @@ TEST(Trainer, AGradientThatIsNoNumberIsSkipped) {
   const auto history = train(model, {.steps = 4, .lr = 1e-2}, steep, kQuiet);
   EXPECT_TRUE(history.at(2).skipped);
   EXPECT_FALSE(history.at(3).skipped);
+}
+
+TEST(Trainer, ARunWhoseLastStepsWereSkippedFails) {
+  auto model = open_model();
+  EXPECT_ERROR(train(model, {.steps = 9, .lr = 1e-2, .skip_at_most = 2}, broken_loss(7, 2), kQuiet),
+               HasSubstr("ends with 2 of 9 steps skipped"), HasSubstr("loss nan"));
+  const auto history = train(model, {.steps = 9, .lr = 1e-2, .skip_at_most = 2}, broken_loss(6, 2), kQuiet);
+  EXPECT_EQ(history.size(), 9u);
+}
+
+TEST(Trainer, ANumberOutOfItsRangeIsNamed) {
+  auto model = open_model();
+  const auto message = [&](const TrainConfig& config) {
+    return testing::message_of([&] { train(model, config, kWholeBatch, kQuiet); });
+  };
+  EXPECT_EQ(message({.lr = -1}), "train.lr: expected 0 to 1000000, found -1");
+  EXPECT_EQ(message({.lr = 1e300}), "train.lr: expected 0 to 1000000, found 1e+300");
+  EXPECT_EQ(message({.weight_decay = -0.1}), "train.weight_decay: expected 0 to 1000000, found -0.1");
+  EXPECT_EQ(message({.beta2 = 1}), "train.beta2: expected 0 or more and less than 1, found 1");
+  EXPECT_EQ(message({.eps = 0}), "train.eps: expected 1e-30 to 10000000000, found 0");
+  EXPECT_EQ(message({.accumulate = 0}), "train.accumulate: expected 1 or more, found 0");
+  EXPECT_EQ(message({.schedule = LinearDecay{.hold = 1}}),
+            "train.schedule.linear.hold: expected 0 or more and less than 1, found 1");
+  EXPECT_EQ(message({.schedule = Cosine{.warmup = -1}}),
+            "train.schedule.cosine.warmup: expected 0 or more, found -1");
+  EXPECT_EQ(message({.rules = {{.pattern = "*", .lr_scale = -1}}}),
+            "train.rules.0.lr_scale: expected 0 to 1000000, found -1");
+  const testing::ScratchFolder folder;
+  EXPECT_EQ(testing::message_of([&] {
+              train(model, {.steps = 1}, kWholeBatch, kQuiet, {.folder = folder.path, .keep = {.last = -1}});
+            }),
+            "checkpoints.keep.last: expected 1 or more, found -1");
 }
 
 TEST(Trainer, NothingToTrainIsAnError) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/matmul.h>
 
 #include <algorithm>
 #include <concepts>
@@ -13,7 +12,6 @@
 #include <utility>
 #include <vector>
 
-#include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/core/state_dict.hpp"
 
@@ -22,22 +20,20 @@ namespace morphvlm {
 namespace detail {
 
 template <class N>
-concept AdaptedProjection = requires(N& n) {
-  { n.adapter.lora_A } -> std::convertible_to<Tensor>;
+concept AdaptedProjection = requires(N& n, Tensor& weight) {
   { n.weight } -> std::convertible_to<Tensor>;
   { n.adapter.merged } -> std::convertible_to<bool>;
+  { n.adapter.merged_into(weight) } -> std::same_as<Tensor>;
 };
 
-// weight + sign * scale * B A, summed in at least fp32, as a tensor of its own in the weight's dtype.
-inline Tensor shifted(const Tensor& weight, const LowRank& adapter, double sign) {
-  const Tensor delta = at::matmul(adapter.lora_B, adapter.lora_A).mul_(sign * adapter.scale);
-  return weight.detach().to(delta.scalar_type()).add(delta).to(weight.scalar_type());
-}
-
+// What walks call is a class that no adapter's type is part of either.
 struct Adapted {
   std::string name;
   Tensor* weight;
-  LowRank* adapter;
+  void* adapter;
+  const bool* merged;
+  void (*merge)(void* adapter, Tensor& weight);
+  void (*unmerge)(void* adapter, Tensor& weight);
 };
 
 struct CollectAdapted {
@@ -45,7 +41,12 @@ struct CollectAdapted {
 
   template <class Node>
   void operator()(const std::string& name, Node& node) {
-    if constexpr (AdaptedProjection<Node>) found.push_back({name, &node.weight, &node.adapter});
+    if constexpr (AdaptedProjection<Node>) {
+      using Adapter = std::remove_reference_t<decltype(node.adapter)>;
+      found.push_back({name, &node.weight, &node.adapter, &node.adapter.merged,
+                       [](void* a, Tensor& weight) { static_cast<Adapter*>(a)->merge_into(weight); },
+                       [](void* a, Tensor& weight) { static_cast<Adapter*>(a)->take_out_of(weight); }});
+    }
   }
 };
 
@@ -57,14 +58,13 @@ std::vector<Adapted> adapted_projections(M& module) {
   return std::move(collect.found);
 }
 
-// weight += sign * scale * B A where the adapter is not merged (sign 1) or is (-1).
-inline std::int64_t shift_adapted(const std::vector<Adapted>& all, double sign) {
+// Merges what is not merged, or the other way round.
+inline std::int64_t set_merged(const std::vector<Adapted>& all, bool merged) {
   at::NoGradGuard no_grad;
   std::int64_t count = 0;
-  for (const auto& [name, weight, adapter] : all) {
-    if (adapter->merged == (sign > 0)) continue;
-    *weight = shifted(*weight, *adapter, sign);
-    adapter->merged = sign > 0;
+  for (const auto& a : all) {
+    if (*a.merged == merged) continue;
+    (merged ? a.merge : a.unmerge)(a.adapter, *a.weight);
     ++count;
   }
   return count;
@@ -72,20 +72,21 @@ inline std::int64_t shift_adapted(const std::vector<Adapted>& all, double sign) 
 
 }  // namespace detail
 
-/// W += scale * B A for every adapted projection, whose adapter then stays silent: logits stay the same up to
-/// rounding. The weights are copied first (they may be mapped from a file, or shared). Returns how many
-/// projections were merged; those that are merged already are left alone. Factors are kept for
-/// unmerge_adapters and must not be changed before it. PyTorch equivalent: PEFT's `merge_adapter`.
+/// Puts every adapter into the weight that it adapts (LoRA: W += scale * B A), and it then stays silent:
+/// logits stay the same up to rounding. The weights are copied first (they may be mapped from a file, or
+/// shared). Returns how many projections were merged; those that are merged already are left alone. Factors
+/// are kept for unmerge_adapters and must not be changed before it. PyTorch equivalent: PEFT's
+/// `merge_adapter`.
 template <class M>
 std::int64_t merge_adapters(M& module) {
-  return detail::shift_adapted(detail::adapted_projections(module), 1);
+  return detail::set_merged(detail::adapted_projections(module), true);
 }
 
-/// W -= scale * B A for every merged projection, whose adapter then acts again: the inverse of merge_adapters
-/// up to one rounding of W. Returns how many projections were unmerged.
+/// Takes every merged adapter out of its weight again, and it then acts: the inverse of merge_adapters up to
+/// one rounding of W. Returns how many projections were unmerged.
 template <class M>
 std::int64_t unmerge_adapters(M& module) {
-  return detail::shift_adapted(detail::adapted_projections(module), -1);
+  return detail::set_merged(detail::adapted_projections(module), false);
 }
 
 /// How many projections are merged at present.
@@ -93,7 +94,7 @@ template <class M>
 std::int64_t merged_count(const M& module) {
   // The walk only takes addresses.
   return std::ranges::count_if(detail::adapted_projections(const_cast<M&>(module)),
-                               [](const detail::Adapted& a) { return a.adapter->merged; });
+                               [](const detail::Adapted& a) { return *a.merged; });
 }
 
 /// What a projection does altogether: its weight with the adapter's term in it, whether it is merged or not.
@@ -102,7 +103,7 @@ template <class Projection>
 Tensor merged_weight(const Projection& projection) {
   if constexpr (detail::AdaptedProjection<const Projection>) {
     at::NoGradGuard no_grad;
-    if (!projection.adapter.merged) return detail::shifted(projection.weight, projection.adapter, 1);
+    if (!projection.adapter.merged) return projection.adapter.merged_into(projection.weight);
   }
   return projection.weight.detach();
 }

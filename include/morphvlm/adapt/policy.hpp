@@ -2,11 +2,14 @@
 // unadapted projection costs nothing, and a model cannot be told one placement and built with another.
 #pragma once
 
+#include <concepts>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/adapt/site.hpp"
+#include "morphvlm/adapt/weight_decomposed.hpp"
 
 namespace morphvlm {
 
@@ -32,6 +35,21 @@ struct LoRA {
   /// LowRank at the listed sites, Plain elsewhere.
   template <AdapterSite Site>
   using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
+};
+
+/// DoRA at the listed sites: `DoRA<Attn>`, as LoRA's.
+template <class... S>
+struct DoRA {
+  static_assert(sizeof...(S) > 0,
+                "morphvlm: DoRA<> names no site; say NoAdapter for a model without adapters");
+  static_assert(
+      (SiteList<S> && ...),
+      "morphvlm: DoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
+  /// One config for the adapters of all sites.
+  using Config = LoRAConfig;
+  /// WeightDecomposed at the listed sites, Plain elsewhere.
+  template <AdapterSite Site>
+  using At = std::conditional_t<covers<Sites<S...>, Site>, WeightDecomposed, Plain>;
 };
 
 /// What a model template takes as its adapter argument.
@@ -62,6 +80,21 @@ A make_adapter(std::int64_t in, std::int64_t out, const Config& config, const Te
     return A::init(in, out, config, options, generator);
   }
 }
+
+/// A projection as its adapter may use it: its product without bias and adapter, its weight however it is
+/// kept, its bias (undefined: none).
+template <class P>
+concept BaseProjection = requires(const P& base, const Tensor& x) {
+  { base.base_product(x) } -> std::same_as<Tensor>;
+  { base.dense_weight(at::kFloat) } -> std::same_as<Tensor>;
+  { base.bias } -> std::convertible_to<Tensor>;
+};
+
+/// An adapter that is more than a term: `project(x, base)` is then all that the projection does.
+template <class A, class P>
+concept ProjectingAdapter = requires(const A& adapter, const P& base, const Tensor& x) {
+  { adapter.project(x, base) } -> std::same_as<Tensor>;
+};
 
 /// y plus the adapter's term of x, in y's memory; no backward pass may need y as it was.
 template <class A>

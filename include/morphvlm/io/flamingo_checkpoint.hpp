@@ -118,10 +118,17 @@ enum class FlamingoKeys {
 
 /// A model's parameters under OpenFlamingo's keys. `language` tells another spelling of the language model's
 /// keys than ours (hf_mpt_key). Adapters are left out; merge them before, or write them with save_peft.
+/// Error: a weight that PiSSA's factors were taken out of, and that would be half of what it was.
 template <class M, class F = std::identity>
 StateDict openflamingo_state(const M& model, FlamingoKeys which = FlamingoKeys::trained, F language = {}) {
   constexpr auto layers_path = M::Language::layers_path;
   StateDict out;
+  visit_modules(model, [&](const std::string& name, const auto& node) {
+    if constexpr (requires { node.adapter.base_is_residual; })
+      expect(!node.adapter.base_is_residual || is_merged(node.adapter) ||
+                 (which == FlamingoKeys::trained && !name.starts_with("gated_cross_attn.")),
+             name, ": PiSSA's factors were taken out of this weight; merge_adapters before it is written");
+  });
   const auto add = [&](const std::string& name, const Tensor& t) {
     const bool embedding = name.starts_with(detail::kLanguage) &&
                            name.find("embed_out") == std::string::npos &&

@@ -18,11 +18,16 @@ enum class PeftTree {
   flamingo,        ///< OpenFlamingo's whole model
 };
 
-/// A tensor of an adapter file: one of the two factors of a module.
+/// A tensor of an adapter file: one of a module's two factors, or its magnitudes.
 struct PeftKey {
   std::string module;  ///< as the wrapped model names it, without "base_model.model."
-  char factor = 'A';   ///< or 'B'
+  char factor = 'A';   ///< or 'B', or 'M' for DoRA's magnitudes
 };
+
+/// What PEFT, and our adapters' fields, call a factor of PeftKey's.
+inline std::string_view peft_factor_name(char factor) {
+  return factor == 'M' ? "lora_magnitude_vector" : factor == 'B' ? "lora_B" : "lora_A";
+}
 
 namespace detail {
 
@@ -77,17 +82,24 @@ inline std::string_view peft_site(std::string_view canonical) {
   return {};
 }
 
-/// Takes a key apart: "[…]base_model.model.<module>.lora_A[.<adapter>].weight". Any other tensor is an Error
-/// led by `where`, since leaving it out would be another model.
+/// Takes a key apart: "[…]base_model.model.<module>.lora_A[.<adapter>].weight", or "….lora_magnitude_vector",
+/// behind which state dicts have the adapter's name. Any other tensor is an Error led by `where`, since
+/// leaving it out would be another model.
 inline PeftKey parse_peft_key(std::string_view key, std::string_view where) {
-  constexpr std::string_view kFactor = ".lora_", kWeight = ".weight";
+  constexpr std::string_view kFactor = ".lora_", kWeight = ".weight", kMagnitude = "magnitude_vector";
   const auto at = key.rfind(kFactor);
-  const bool known = at != std::string_view::npos && key.ends_with(kWeight);
-  const auto factor = known ? key.substr(at + kFactor.size()) : std::string_view{};
+  std::string_view factor = at == std::string_view::npos ? "" : key.substr(at + kFactor.size());
+  if (factor.starts_with("A.") || factor.starts_with("B.")) {
+    factor = factor.substr(0, key.ends_with(kWeight) ? 1 : 0);
+  } else if (factor == kMagnitude || factor.starts_with(std::string(kMagnitude) + '.')) {
+    factor = "M";
+  } else {
+    factor = "";
+  }
   expect(
-      factor.starts_with("A.") || factor.starts_with("B."), where, ": tensor \"", key,
-      "\" is no LoRA factor (….lora_A.weight, ….lora_B.weight); DoRA, biases, embeddings and modules saved "
-      "whole are not supported");
+      !factor.empty(), where, ": tensor \"", key,
+      "\" is none of LoRA's or DoRA's (….lora_A.weight, ….lora_B.weight, ….lora_magnitude_vector); biases, "
+      "embeddings and modules saved whole are not supported");
   std::string module(key.substr(0, at));
   detail::replace_once(module, detail::kPeftPrefix, "");
   return {std::move(module), factor.front()};

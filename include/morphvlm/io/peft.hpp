@@ -13,23 +13,28 @@
 #include <utility>
 #include <vector>
 
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros.h>
 
 #include "morphvlm/adapt/merge.hpp"
+#include "morphvlm/adapt/start_adapters.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/formats/atomic_file.hpp"
 #include "morphvlm/formats/safetensors.hpp"
 #include "morphvlm/formats/torch_pickle.hpp"
+#include "morphvlm/io/adapter_folder.hpp"
 #include "morphvlm/io/keys_peft.hpp"
 #include "morphvlm/io/peft_config.hpp"
+#include "morphvlm/io/peft_slots.hpp"
 
 namespace morphvlm {
 
 /// An adapter folder as it is read.
 struct PeftAdapter {
-  LoRAConfig lora = {};    ///< `r`, `lora_alpha` and `use_rslora` of the config
+  LoRAConfig lora = {};    ///< of the config, see PeftOptions
+  bool dora = false;       ///< of the config: the adapters are DoRA's
   Json config = {};        ///< adapter_config.json
   StateDict tensors = {};  ///< under PEFT's keys
   std::string where = {};  ///< the folder, leads every message
@@ -37,7 +42,7 @@ struct PeftAdapter {
 
 /// Whether `folder` looks like one of PEFT's.
 inline bool is_peft_folder(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / kPeftConfig);
+  return std::filesystem::exists(adapter_folder(folder) / kPeftConfig);
 }
 
 namespace detail {
@@ -54,17 +59,20 @@ inline void expect_rank(const PeftAdapter& adapter, const std::string& where) {
 
 }  // namespace detail
 
-/// Reads a folder that PEFT's `save_pretrained` wrote (safetensors, or .bin). See parse_peft_config. A rank
-/// that no tensor has is an Error.
-inline PeftAdapter read_peft(const std::filesystem::path& folder) {
+/// Reads a folder that PEFT's `save_pretrained` wrote (safetensors, or .bin). See parse_peft_config. `from`
+/// may be a run's folder, see adapter_folder. Errors: a rank that no tensor has, a number that is not finite.
+inline PeftAdapter read_peft(const std::filesystem::path& from) {
+  const auto folder = adapter_folder(from);
   const auto where = (folder / kPeftConfig).string();
   PeftAdapter adapter{.config = read_json(where), .where = folder.string()};
-  adapter.lora = parse_peft_config(adapter.config, where);
+  const auto options = parse_peft_config(adapter.config, where);
+  adapter.lora = options.lora, adapter.dora = options.dora;
   const bool pickled =
       !std::filesystem::exists(folder / kPeftWeights) && std::filesystem::exists(folder / kPeftTorchWeights);
   adapter.tensors =
       pickled ? load_torch(folder / kPeftTorchWeights) : load_safetensors(folder / kPeftWeights);
   detail::expect_rank(adapter, where);
+  expect_finite(adapter.tensors, adapter.where);
   return adapter;
 }
 
@@ -83,58 +91,6 @@ inline std::set<std::string> peft_sites(const PeftAdapter& adapter) {
 
 namespace detail {
 
-// A module with a weight, and its adapter where it carries one.
-struct Slot {
-  std::string module = {};     // our name
-  std::string canonical = {};  // see peft_canonical
-  Tensor lora_A = {}, lora_B = {};
-  double scale = 0;
-
-  bool adapted() const { return lora_A.defined(); }
-};
-
-template <class M>
-concept HasGatedBlocks = requires(const M& m) {
-  M::Language::layers_path;
-  m.gated_cross_attn;
-};
-
-/// Names of a model's modules in PEFT's trees.
-template <class M>
-std::string tree_name(const M& model, const std::string& module, PeftTree tree) {
-  if constexpr (HasGatedBlocks<M>) {
-    return peft_module(module, tree, M::Language::layers_path, model.config.cross_attention.every);
-  } else {
-    expect(tree == PeftTree::language_model, "a language model alone has no tree of OpenFlamingo");
-    return peft_module(module, tree, {}, 1);
-  }
-}
-
-template <class M>
-std::string_view layers_path_of(const M&) {
-  if constexpr (HasGatedBlocks<M>) return M::Language::layers_path;
-  return "layers";
-}
-
-template <class M>
-std::vector<Slot> slots(const M& model) {
-  constexpr auto whole = HasGatedBlocks<M> ? PeftTree::lang_encoder : PeftTree::language_model;
-  std::vector<Slot> found;
-  visit_modules(model, [&](const std::string& name, const auto& node) {
-    if constexpr (requires {
-                    { node.weight.defined() } -> std::same_as<bool>;
-                  }) {
-      Slot slot{.module = name,
-                .canonical = peft_canonical(tree_name(model, name, whole), layers_path_of(model))};
-      if constexpr (AdaptedProjection<std::remove_reference_t<decltype(node)>>) {
-        slot.lora_A = node.adapter.lora_A, slot.lora_B = node.adapter.lora_B, slot.scale = node.adapter.scale;
-      }
-      found.push_back(std::move(slot));
-    }
-  });
-  return found;
-}
-
 inline std::string list(const std::set<std::string>& items) {
   std::string text;
   for (const auto& item : items) text += (text.empty() ? "" : ", ") + item;
@@ -150,21 +106,14 @@ inline std::string selections(const Json& config) {
   return text;
 }
 
-inline std::set<std::string> sites_of(const std::vector<Slot>& slots) {
-  std::set<std::string> sites;
-  for (const auto& slot : slots) {
-    if (slot.adapted()) sites.emplace(peft_site(slot.canonical));
-  }
-  return sites;
-}
-
 // The file's tensors by canonical name of module and factor. A tensor under two names must be the same.
 inline std::map<std::string, Tensor> by_canonical_name(const PeftAdapter& adapter,
                                                        std::string_view layers_path) {
   std::map<std::string, Tensor> found;
   for (const auto& [key, t] : adapter.tensors) {
     const auto [module, factor] = parse_peft_key(key, adapter.where);
-    const auto [it, fresh] = found.emplace(peft_canonical(module, layers_path) + '.' + factor, t);
+    const auto [it, fresh] =
+        found.emplace(peft_canonical(module, layers_path) + '.' + std::string(peft_factor_name(factor)), t);
     expect(fresh || it->second.equal(t), adapter.where, ": tensor \"", key,
            "\" has another value under another name of the same module");
   }
@@ -189,6 +138,19 @@ inline void expect_same_sites(const PeftAdapter& adapter, const std::vector<Slot
          list(there), "; the model's type has them at ", list(here));
 }
 
+inline void expect_same_kind(const PeftAdapter& adapter, const std::vector<Slot>& slots) {
+  for (const auto& slot : slots) {
+    if (!slot.adapted()) continue;
+    const bool dora = slot.lora_magnitude_vector.defined();
+    expect(dora == adapter.dora, adapter.where, ": use_dora: found ", adapter.dora ? "true" : "false", "; ",
+           slot.module, " has ", dora ? "DoRA's" : "LoRA's", " adapter. Build a model whose policy is ",
+           dora ? "LoRA<...>" : "DoRA<...>");
+    expect(slot.start == adapter.lora.init, adapter.where, ": init_lora_weights: found ",
+           enum_name(adapter.lora.init), "; ", slot.module, " was built with ", enum_name(slot.start),
+           ". Build the model with the folder's config (PeftAdapter::lora)");
+  }
+}
+
 inline bool same_scale(double a, double b) { return std::abs(a - b) <= 1e-9 * std::abs(b); }
 
 inline void expect_same_scale(const PeftAdapter& adapter, const std::vector<Slot>& slots) {
@@ -201,6 +163,13 @@ inline void expect_same_scale(const PeftAdapter& adapter, const std::vector<Slot
   }
 }
 
+// What makes an adapter add nothing.
+inline Tensor silent_value(const Slot& slot, char factor, const Tensor& parameter) {
+  if (factor == 'M') return at::linalg_vector_norm(slot.weight.detach().to(parameter.scalar_type()), 2, {1});
+  const auto device = parameter.is_meta() ? at::kCPU : parameter.device();
+  return at::zeros(parameter.sizes(), parameter.options().device(device).requires_grad(false));
+}
+
 // Our keys and the values they get, for every adapter of the model.
 inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>& slots,
                              std::string_view layers_path) {
@@ -209,16 +178,13 @@ inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>
   StateDict values;
   LoadReport report;
   const auto take = [&](const Slot& slot, char factor, const Tensor& parameter) {
-    const std::string key = slot.module + ".adapter.lora_" + factor;
-    auto it = found.find(slot.canonical + '.' + factor);
+    const std::string name(peft_factor_name(factor)), key = slot.module + ".adapter." + name;
+    auto it = found.find(slot.canonical + '.' + name);
     if (it == found.end())
-      it = found.find(peft_canonical(hf_mpt_key(slot.canonical + '.'), layers_path) + factor);
+      it = found.find(peft_canonical(hf_mpt_key(slot.canonical + '.'), layers_path) + name);
     if (it == found.end()) {
       if (there.contains(std::string(peft_site(slot.canonical)))) return report.missing.push_back(key);
-      values.emplace_back(
-          key, at::zeros(parameter.sizes(), parameter.options()
-                                                .device(parameter.is_meta() ? at::kCPU : parameter.device())
-                                                .requires_grad(false)));
+      values.emplace_back(key, silent_value(slot, factor, parameter));
       return;
     }
     if (it->second.sizes() != parameter.sizes() || !it->second.is_floating_point())
@@ -231,6 +197,7 @@ inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>
     if (!slot.adapted()) continue;
     take(slot, 'A', slot.lora_A);
     take(slot, 'B', slot.lora_B);
+    if (slot.lora_magnitude_vector.defined()) take(slot, 'M', slot.lora_magnitude_vector);
   }
   for (const auto& [name, t] : found) report.unexpected.push_back(name);
   if (!report.clean()) fail(to_string(report, adapter.where), selections(adapter.config));
@@ -241,7 +208,8 @@ inline StateDict peft_values(const PeftAdapter& adapter, const std::vector<Slot>
 
 /// Puts an adapter that PEFT trained into a VLM or a plain language model. Strict: the sites, every module
 /// and every shape must be the model's own, and so must rank and scale; otherwise one Error lists what
-/// differs and nothing is changed. Values are converted to the dtype of the model's adapters. Which
+/// differs and nothing is changed. Under PiSSA the weights are made what they were left with in PEFT, if they
+/// are not that yet. Values are converted to the dtype of the model's adapters. Which
 /// parameters are trainable stays as it is.
 template <class M>
 void load_peft(M& model, const PeftAdapter& adapter, const PeftLoad& options = {}) {
@@ -249,8 +217,10 @@ void load_peft(M& model, const PeftAdapter& adapter, const PeftLoad& options = {
          ": the model's adapters are merged into its weights; unmerge them before others are loaded");
   const auto slots = detail::slots(std::as_const(model));
   detail::expect_same_sites(adapter, slots, options);
+  detail::expect_same_kind(adapter, slots);
   const auto values = detail::peft_values(adapter, slots, detail::layers_path_of(model));
   detail::expect_same_scale(adapter, slots);
+  if (adapter.lora.init == LoRAInit::pissa) start_adapters(model);
   detail::assign_all(model, values);
 }
 
@@ -322,26 +292,31 @@ PeftFiles peft_files(const M& model, PeftTree tree, const PeftExport& options) {
     const std::string key = std::string(kPeftPrefix) + name;
     files.tensors.emplace_back(key + ".lora_A.weight", slot.lora_A.detach());
     files.tensors.emplace_back(key + ".lora_B.weight", slot.lora_B.detach());
+    if (slot.lora_magnitude_vector.defined())
+      files.tensors.emplace_back(key + ".lora_magnitude_vector", slot.lora_magnitude_vector.detach());
   }
   files.targets = target_modules(adapted, others);
   return files;
 }
 
 template <class M>
-LoRAConfig lora_config(const M& model, const PeftExport& options) {
+PeftOptions peft_options(const M& model, const PeftExport& options) {
   const auto all = slots(model);
   const auto first = std::ranges::find_if(all, &Slot::adapted);
   expect(first != all.end(), "the model has no adapters, so there is nothing for PEFT to load");
   const auto rank = first->lora_A.size(0);
-  LoRAConfig config{.rank = rank, .alpha = first->scale * static_cast<double>(rank)};
+  LoRAConfig config{.rank = rank, .alpha = first->scale * static_cast<double>(rank), .init = first->start};
   if constexpr (requires { model.config.adapter.rank; }) config = model.config.adapter;
   config = options.lora.value_or(config);
   for (const auto& slot : all) {
     expect(!slot.adapted() || (slot.lora_A.size(0) == config.rank && same_scale(slot.scale, config.scale())),
            slot.module, ": rank ", slot.adapted() ? slot.lora_A.size(0) : 0, " and scale ", slot.scale,
            " are not those of the config to be written, rank ", config.rank, " and scale ", config.scale());
+    expect(!slot.adapted() || slot.base_is_residual == (config.init == LoRAInit::pissa), slot.module,
+           ": the config to be written has init ", enum_name(config.init), "; PiSSA's factors were ",
+           slot.base_is_residual ? "" : "not ", "taken out of the weight");
   }
-  return config;
+  return {config, first->lora_magnitude_vector.defined()};
 }
 
 }  // namespace detail
@@ -353,10 +328,11 @@ template <class M>
 void save_peft(const M& model, const std::filesystem::path& folder, const PeftExport& options = {}) {
   const auto tree =
       options.tree.value_or(detail::HasGatedBlocks<M> ? PeftTree::flamingo : PeftTree::language_model);
-  const auto lora = detail::lora_config(model, options);
+  const auto written = detail::peft_options(model, options);
   const auto files = detail::peft_files(model, tree, options);
+  expect_finite(files.tensors, folder.string());
   const Json config =
-      peft_config_json(lora, files.targets, options.base_model, tree == PeftTree::language_model);
+      peft_config_json(written, files.targets, options.base_model, tree == PeftTree::language_model);
   write_directory(folder, [&](const std::filesystem::path& fresh) {
     save_safetensors(fresh / kPeftWeights, files.tensors, {{"format", "pt"}});
     write_file(fresh / kPeftConfig, config.dump(2) + "\n");

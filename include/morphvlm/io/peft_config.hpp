@@ -12,6 +12,7 @@
 
 #include "morphvlm/adapt/low_rank.hpp"
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/file_keys.hpp"
 #include "morphvlm/core/json.hpp"
 
 namespace morphvlm {
@@ -23,32 +24,54 @@ inline constexpr const char* kPeftWeights = "adapter_model.safetensors";
 /// PEFT's name of its tensors in older folders, a pickle.
 inline constexpr const char* kPeftTorchWeights = "adapter_model.bin";
 
-namespace detail {
+/// adapter_config.json. Where adapters sit is read from the tensors that are there; what is ignored matters
+/// in training alone. An unknown key is taken where it says nothing: null, false, "none" or empty.
+inline constexpr FileKey kPeftConfigKeys[] = {
+    {"r"},
+    {"lora_alpha"},
+    {"use_rslora"},
+    {"use_dora"},
+    {"init_lora_weights"},
+    {"peft_type", KeyUse::refused, "\"LORA\"", "null"},
+    {"bias", KeyUse::refused, "\"none\""},
+    {"fan_in_fan_out", KeyUse::refused, "false"},
+    {"lora_bias", KeyUse::refused, "false"},
+    {"use_qalora", KeyUse::refused, "false"},
+    {"use_bdlora", KeyUse::refused, "false"},
+    {"rank_pattern", KeyUse::refused, "{}"},
+    {"alpha_pattern", KeyUse::refused, "{}"},
+    {"modules_to_save", KeyUse::refused, "[]"},
+    {"trainable_token_indices", KeyUse::refused, "[]\n{}"},
+    {"layer_replication", KeyUse::refused, "[]"},
+    {"target_parameters", KeyUse::refused, "[]"},
+    {"alora_invocation_tokens", KeyUse::refused},
+    {"megatron_config", KeyUse::refused, "{}"},
+    {"arrow_config", KeyUse::refused},
+    {"kasa_config", KeyUse::refused},
+    {"velora_config", KeyUse::refused},
+    {"monteclora_config", KeyUse::refused},
+    {"target_modules", KeyUse::ignored},
+    {"exclude_modules", KeyUse::ignored},
+    {"layers_pattern", KeyUse::ignored},
+    {"layers_to_transform", KeyUse::ignored},
+    {"lora_dropout", KeyUse::ignored},
+    {"ensure_weight_tying", KeyUse::ignored},
+    {"qalora_group_size", KeyUse::ignored},
+    {"loftq_config", KeyUse::ignored},
+    {"eva_config", KeyUse::ignored},
+    {"corda_config", KeyUse::ignored},
+    {"lora_ga_config", KeyUse::ignored},
+    {"megatron_core", KeyUse::ignored},
+    {"runtime_config", KeyUse::ignored},
+    {"inference_mode", KeyUse::ignored},
+    {"task_type", KeyUse::ignored},
+    {"auto_mapping", KeyUse::ignored},
+    {"peft_version", KeyUse::ignored},
+    {"base_model_name_or_path", KeyUse::ignored},
+    {"revision", KeyUse::ignored},
+};
 
-// Where adapters sit is read from the tensors that are there; the others matter in training alone.
-inline constexpr std::string_view kPeftHarmless[] = {"task_type",
-                                                     "auto_mapping",
-                                                     "peft_version",
-                                                     "base_model_name_or_path",
-                                                     "revision",
-                                                     "inference_mode",
-                                                     "lora_dropout",
-                                                     "megatron_core",
-                                                     "loftq_config",
-                                                     "eva_config",
-                                                     "corda_config",
-                                                     "lora_ga_config",
-                                                     "target_modules",
-                                                     "exclude_modules",
-                                                     "layers_pattern",
-                                                     "layers_to_transform",
-                                                     "ensure_weight_tying",
-                                                     "qalora_group_size",
-                                                     "runtime_config",
-                                                     "r",
-                                                     "lora_alpha",
-                                                     "use_rslora",
-                                                     "init_lora_weights"};
+namespace detail {
 
 inline constexpr std::string_view kPeftSelections[] = {"exclude_modules", "layers_to_transform",
                                                        "layers_pattern"};
@@ -58,42 +81,58 @@ inline bool says_nothing(const Json& value) {
          ((value.is_structured() || value.is_string()) && value.empty()) || value == "none";
 }
 
-// PiSSA, OLoRA, LoftQ and their like also change the base's weights, which a saved adapter does not hold.
+// OLoRA, LoftQ and their like also change the base's weights, which a saved adapter does not hold. PiSSA does
+// so by singular values, which are found again; not by a fast decomposition, which begins at random
+// (pissa_niter_4).
 inline void expect_plain_start(const Json& json, const std::string& where) {
-  if (!json.contains("init_lora_weights")) return;
-  const Json& start = json.at("init_lora_weights");
-  const bool plain =
-      start.is_null() || start.is_boolean() || start == "gaussian" || start == "eva" || start == "orthogonal";
-  expect(plain, where, ": init_lora_weights: ", start.dump(),
-         " changes the base model's weights, which are not in this folder; convert the adapter to plain LoRA "
-         "(PEFT: save_pretrained with path_initial_model_for_weight_conversion)");
+  const auto it = json.find("init_lora_weights");
+  if (it == json.end() || it->is_null() || it->is_boolean()) return;
+  const bool known = *it == "gaussian" || *it == "eva" || *it == "orthogonal" || *it == "pissa";
+  expect(known, where, ": init_lora_weights: ", it->dump(),
+         " may change the base model's weights, which are not in this folder; convert the adapter to plain "
+         "LoRA (PEFT: save_pretrained with path_initial_model_for_weight_conversion)");
 }
 
 }  // namespace detail
 
-/// The adapter's size and scale from the text of adapter_config.json. `where` (the file) leads every message.
-/// An option that changes the model's output and is not supported is an Error that names it; so is one that
-/// is not known, unless it is null, false, "none" or empty.
-inline LoRAConfig parse_peft_config(const Json& json, const std::string& where) {
-  const auto type = json_get<std::string>(json, "peft_type", where);
-  expect(type == "LORA", where, ": peft_type: expected LORA, found ", type);
+/// What of adapter_config.json decides the model's output.
+struct PeftOptions {
+  LoRAConfig lora = {};  ///< `r`, `lora_alpha`, `use_rslora`, and whether `init_lora_weights` is "pissa"
+  bool dora = false;     ///< `use_dora`
+};
+
+/// The adapter's kind, size and scale from the text of adapter_config.json. `where` (the file) leads every
+/// message. An option that changes the model's output and is not supported is an Error that names it; so is
+/// one that is not known, unless it is null, false, "none" or empty.
+inline PeftOptions parse_peft_config(const Json& json, const std::string& where) {
+  expect(json.is_object(), where, ": expected an object, found ", json.dump());
   detail::expect_plain_start(json, where);
+  refuse_keys(json, kPeftConfigKeys, where);
   for (const auto& [key, value] : json.items()) {
-    const bool known = key == "peft_type" ||
-                       std::ranges::find(detail::kPeftHarmless, key) != std::end(detail::kPeftHarmless);
+    const bool known = std::ranges::find(kPeftConfigKeys, std::string_view(key), &FileKey::name) !=
+                       std::end(kPeftConfigKeys);
     expect(known || detail::says_nothing(value), where, ": ", key, ": ", value.dump(), " is not supported");
   }
-  LoRAConfig config{.rank = json_get<std::int64_t>(json, "r", where),
-                    .alpha = json_get<double>(json, "lora_alpha", where),
-                    .rank_stabilized = json.contains("use_rslora") && json.at("use_rslora") == true};
-  expect(config.rank > 0, where, ": r: expected a positive number, found ", config.rank);
-  expect(std::isfinite(config.alpha), where, ": lora_alpha is not a finite number");
-  return config;
+  const auto flag = [&](const char* key) {
+    return json.contains(key) && !json.at(key).is_null() && json_get<bool>(json, key, where);
+  };
+  const bool pissa = json.contains("init_lora_weights") && json.at("init_lora_weights") == "pissa";
+  const LoRAConfig config{.rank = json_get<std::int64_t>(json, "r", where),
+                          .alpha = json_get<double>(json, "lora_alpha", where),
+                          .rank_stabilized = flag("use_rslora"),
+                          .init = pissa ? LoRAInit::pissa : LoRAInit::kaiming};
+  expect(config.rank > 0 && config.rank <= kMostRank, where, ": r: expected 1 to ", kMostRank, ", found ",
+         config.rank);
+  expect(std::isfinite(config.alpha) && config.alpha > 0, where,
+         ": lora_alpha: expected a positive number (an adapter of alpha 0 adds nothing), found ",
+         config.alpha);
+  return {config, flag("use_dora")};
 }
 
 /// adapter_config.json for adapters on `target_modules` of a model called `base_model` (may be empty).
-inline Json peft_config_json(const LoRAConfig& config, const std::vector<std::string>& target_modules,
+inline Json peft_config_json(const PeftOptions& options, const std::vector<std::string>& target_modules,
                              const std::string& base_model, bool causal_lm) {
+  const LoRAConfig& config = options.lora;
   const bool whole = config.alpha == std::floor(config.alpha) && std::abs(config.alpha) < 1e15;
   Json json = {{"peft_type", "LORA"},
                {"auto_mapping", nullptr},
@@ -108,12 +147,14 @@ inline Json peft_config_json(const LoRAConfig& config, const std::vector<std::st
                {"fan_in_fan_out", false},
                {"bias", "none"},
                {"use_rslora", config.rank_stabilized},
+               {"use_dora", options.dora},
                {"modules_to_save", nullptr},
                {"init_lora_weights", true},
                {"layers_to_transform", nullptr},
                {"layers_pattern", nullptr},
                {"rank_pattern", Json::object()},
                {"alpha_pattern", Json::object()}};
+  if (config.init == LoRAInit::pissa) json["init_lora_weights"] = "pissa";
   if (whole) json["lora_alpha"] = static_cast<std::int64_t>(config.alpha);
   if (!base_model.empty()) json["base_model_name_or_path"] = base_model;
   if (causal_lm) json["task_type"] = "CAUSAL_LM";

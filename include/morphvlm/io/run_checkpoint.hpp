@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "morphvlm/core/error.hpp"
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/formats/atomic_file.hpp"
@@ -49,6 +50,12 @@ struct KeepCheckpoints {
   std::int64_t last = 2;  ///< the newest; at least 1
   bool best = true;       ///< and the one with the lowest score
 };
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<KeepCheckpoints> =
+    std::to_array<FieldNote>({{"last", "how many of the newest checkpoints stay", at_least(1)},
+                              {"best", "whether the best one stays too"}});
 
 namespace detail {
 

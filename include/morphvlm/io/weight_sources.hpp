@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "morphvlm/adapt/start_adapters.hpp"
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/state_dict.hpp"
 #include "morphvlm/vlm/trainable.hpp"
@@ -29,7 +31,8 @@ struct SourceRow {
 
 /// Gives the parameters named in `dict` their values, in the parameters' dtypes, and records `source` for
 /// them. Strict: a name that the model does not have, or another shape, is an Error that lists them all, and
-/// then nothing is changed. A parameter without memory takes over the tensor itself.
+/// then nothing is changed. A parameter without memory takes over the tensor itself. Adapters that start from
+/// their weight start from the new one; see load_base.
 template <class M>
 void take_weights(M& model, const StateDict& dict, const std::string& source, WeightSources& sources) {
   std::unordered_map<std::string, Tensor*> parameters;
@@ -54,6 +57,9 @@ void take_weights(M& model, const StateDict& dict, const std::string& source, We
     *parameter = t.detach().to(device, parameter->scalar_type()).set_requires_grad(trainable);
   }
   for (const auto& [name, t] : dict) sources[name] = source;
+  std::set<std::string> taken;
+  for (const auto& item : dict) taken.insert(item.first);
+  detail::restart_adapters(model, [&](const std::string& name) { return taken.contains(name); });
 }
 
 /// An Error that lists every parameter, adapters aside, that no source gave a value.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "morphvlm/adapt/policy.hpp"
+#include "morphvlm/adapt/start_adapters.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/kernels/few_rows_product.hpp"
@@ -26,13 +27,22 @@ struct Linear {
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
+    if constexpr (ProjectingAdapter<Adapter, Linear>) {
+      if (!is_merged(adapter)) return adapter.project(x, *this);
+    }
     const auto dtype = x.scalar_type();
     Tensor y = product(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
-    if constexpr (!std::is_same_v<Adapter, Plain>) {
+    if constexpr (!std::is_same_v<Adapter, Plain> && !ProjectingAdapter<Adapter, Linear>) {
       if (!is_merged(adapter)) return add_adapter(adapter, std::move(y), x);
     }
     return y;
   }
+
+  /// x W^T: [..., in] -> [..., out], without bias and adapter.
+  Tensor base_product(const Tensor& x) const { return product(x, weight.to(x.scalar_type())); }
+
+  /// W [out, in] in `dtype`.
+  Tensor dense_weight(at::ScalarType dtype) const { return weight.to(dtype); }
 
   /// Uniform in +-1/sqrt(in), as PyTorch's default; the adapter starts as the identity.
   template <class AdapterConfig = NoAdapter::Config>
@@ -43,6 +53,7 @@ struct Linear {
     linear.weight = at::empty({out, in}, init.options).uniform_(-bound, bound, init.generator);
     if (with_bias) linear.bias = at::empty({out}, init.options).uniform_(-bound, bound, init.generator);
     linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.adapter_generator());
+    start_adapter(linear, "projection");
     return linear;
   }
 };

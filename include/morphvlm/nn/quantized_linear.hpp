@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <unordered_map>
@@ -57,12 +58,24 @@ struct Linear<Over<F, Adapter>> {
 
   /// [..., in] -> [..., out]
   Tensor operator()(const Tensor& x) const {
-    Tensor y = detail::is_recorded(x) ? detail::packed_product_with_gradient<F>(x, weight)
-                                      : detail::packed_product<F>(x, weight);
-    if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
-    if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
-    return y;
+    if constexpr (ProjectingAdapter<Adapter, Linear>) {
+      return adapter.project(x, *this);
+    } else {
+      Tensor y = base_product(x);
+      if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
+      if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
+      return y;
+    }
   }
+
+  /// x W^T: [..., in] -> [..., out], without bias and adapter.
+  Tensor base_product(const Tensor& x) const {
+    return detail::is_recorded(x) ? detail::packed_product_with_gradient<F>(x, weight)
+                                  : detail::packed_product<F>(x, weight);
+  }
+
+  /// The W [out, in] that is kept, in `dtype`.
+  Tensor dense_weight(at::ScalarType dtype) const { return F::unpack(weight, dtype); }
 
   /// Takes a weight [out, in] in.
   void store(const Tensor& w) { weight = F::pack(w); }
@@ -81,6 +94,7 @@ struct Linear<Over<F, Adapter>> {
       linear.bias = std::move(plain.bias);
     }
     linear.adapter = make_adapter<Adapter>(in, out, adapter_config, init.masters(), init.adapter_generator());
+    start_adapter(linear, "projection");
     return linear;
   }
 };
@@ -94,7 +108,7 @@ concept PackedProjection = requires(N& node, const Tensor& w) {
 
 /// Fills `to`, a model of a quantised type, from `from`, the same model with plain weights, tensor by tensor
 /// on `device`: projections are quantised, everything else is shared where it is on that device already.
-/// Error: a tensor that `from` lacks.
+/// Error: a tensor that `from` lacks, adapters that are merged into its weights and would act twice.
 template <class To, class From>
 void quantize_into(To& to, const From& from, c10::Device device) {
   std::unordered_map<std::string, Tensor> source;
@@ -105,10 +119,19 @@ void quantize_into(To& to, const From& from, c10::Device device) {
     const Tensor& t = it->second;
     return t.device() == device ? t : t.detach().to(device).set_requires_grad(t.requires_grad());
   };
+  std::set<std::string> residual;
+  visit_modules(from, [&](const std::string& name, const auto& node) {
+    if constexpr (requires { node.adapter.merged; })
+      expect(!node.adapter.merged, "quantize: ", name, ": its adapter is merged; unmerge_adapters first");
+    if constexpr (requires { node.adapter.base_is_residual; })
+      if (node.adapter.base_is_residual) residual.insert(name);
+  });
   visit_modules(to, [&](const std::string& name, auto& node) {
     if constexpr (detail::PackedProjection<std::remove_reference_t<decltype(node)>>) {
       node.store(take(detail::join_path(name, "weight")));
     }
+    if constexpr (requires { node.adapter.base_is_residual = true; })
+      node.adapter.base_is_residual = residual.contains(name);
   });
   visit(to, [&](const std::string& name, Tensor& t) {
     if (!is_packed_part(name)) t = take(name);

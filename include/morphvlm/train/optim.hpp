@@ -11,12 +11,17 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/module.hpp"
+#include "morphvlm/nn/norm.hpp"
 
 namespace morphvlm {
 
@@ -27,14 +32,29 @@ struct AdamWConfig {
   double beta2 = 0.999;     ///< share of exp_avg_sq that a step keeps; in [0, 1)
   double eps = 1e-8;        ///< added to the root of exp_avg_sq
   double weight_decay = 0;  ///< decoupled: a step shrinks parameters by the rate times this
+  /// LoRA+ (Hayou et al. 2024): factor on the rate of LoRA's B and of all vectors, of which biases and layer
+  /// norms then have no decay, as in PEFT's `create_loraplus_optimizer(loraplus_lr_ratio=...)`. 1: one rate
+  /// and decay for all.
+  double lora_plus_ratio = 1;
 };
 
-/// An exception for parameters whose name matches `pattern`; the first rule that matches counts.
+/// An exception for parameters whose name matches `pattern`; the first rule that matches counts. LoRA+'s
+/// factor stays on top of it.
 struct ParameterRule {
   std::string pattern;  ///< of the name in the module, as `matches` takes it: `*` is any run of characters
   double lr_scale = 1;  ///< factor on the rate of every step
   std::optional<double> weight_decay = {};  ///< none: AdamWConfig's
 };
+
+/// The greatest learning rate and weight decay that is no slip; far above what any recipe has.
+inline constexpr double kMostRate = 1e6;
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<ParameterRule> =
+    std::to_array<FieldNote>({{"pattern", "of parameters' names; * is any run of characters"},
+                              {"lr_scale", "factor on the rate", from_to(0, kMostRate)},
+                              {"weight_decay", "their own decay", from_to(0, kMostRate)}});
 
 /// Parameters that share a learning-rate factor and a weight decay, with their moments.
 struct AdamWGroup {
@@ -56,6 +76,48 @@ struct AdamWGroup {
   }
 };
 
+namespace detail {
+
+// See CollectTensors.
+struct CollectLayerNorms {
+  std::vector<std::string> found = {};
+
+  template <class Node>
+  void operator()(const std::string& name, Node&) {
+    if constexpr (std::is_same_v<std::remove_const_t<Node>, LayerNorm>)
+      found.push_back(name.empty() ? name : name + '.');
+  }
+};
+
+// Rate factor and decay of a parameter without a rule.
+class LoraPlusGroups {
+ public:
+  template <class M>
+  LoraPlusGroups(M& module, const AdamWConfig& config) : config_(config) {
+    if (config.lora_plus_ratio == 1) return;
+    CollectLayerNorms collect;
+    visit_modules(module, collect);
+    norms_ = std::move(collect.found);
+  }
+
+  std::pair<double, double> of(const std::string& name, const Tensor& t) const {
+    const bool is_fast = name.find("lora_B") != std::string::npos || t.dim() == 1;
+    if (config_.lora_plus_ratio == 1 || !is_fast) return {1, config_.weight_decay};
+    const bool decays = name.find("bias") == std::string::npos && !in_norm(name);
+    return {config_.lora_plus_ratio, decays ? config_.weight_decay : 0};
+  }
+
+ private:
+  bool in_norm(const std::string& name) const {
+    return std::ranges::any_of(norms_, [&](const std::string& norm) { return name.starts_with(norm); });
+  }
+
+  const AdamWConfig& config_;
+  std::vector<std::string> norms_ = {};
+};
+
+}  // namespace detail
+
 /// PyTorch equivalent: `torch.optim.AdamW(fused=True)`.
 struct AdamW {
   AdamWConfig config = {};              ///< betas and eps hold for all groups
@@ -65,12 +127,13 @@ struct AdamW {
   template <class M>
   static AdamW over(M& module, const AdamWConfig& config, const std::vector<ParameterRule>& rules = {}) {
     AdamW optimizer{.config = config};
+    const detail::LoraPlusGroups defaults(module, config);
     visit(module, [&](const std::string& name, Tensor& t) {
       if (!t.requires_grad()) return;
-      double scale = 1, decay = config.weight_decay;
+      auto [scale, decay] = defaults.of(name, t);
       for (const auto& rule : rules) {
         if (!matches(name, rule.pattern)) continue;
-        scale = rule.lr_scale;
+        scale *= rule.lr_scale;
         decay = rule.weight_decay.value_or(decay);
         break;
       }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <variant>
 
+#include "morphvlm/core/field_notes.hpp"
+
 namespace morphvlm {
 
 /// The peak rate after `warmup` steps of linear rise. HF equivalent: get_constant_schedule_with_warmup.
@@ -34,8 +36,30 @@ struct Cosine {
 struct Exponential {
   static constexpr std::string_view name = "exponential";  ///< in configs
   std::int64_t warmup = 0;                                 ///< steps from rate 0 to the peak; 0: none
-  double final = 0.01;                                     ///< above 0
+  double final = 0.01;                                     ///< above 0, at most 1
 };
+
+/// Its help and range.
+template <>
+inline constexpr auto field_notes<Constant> =
+    std::to_array<FieldNote>({{"warmup", "steps from rate 0 to the peak", at_least(0)}});
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<LinearDecay> =
+    std::to_array<FieldNote>({{"warmup", "steps from rate 0 to the peak", at_least(0)},
+                              {"hold", "share of the other steps at the peak", from_below(0, 1)}});
+
+/// Its help and range.
+template <>
+inline constexpr auto field_notes<Cosine> =
+    std::to_array<FieldNote>({{"warmup", "steps from rate 0 to the peak", at_least(0)}});
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<Exponential> =
+    std::to_array<FieldNote>({{"warmup", "steps from rate 0 to the peak", at_least(0)},
+                              {"final", "the last rate as a share of the peak", above(0, 1)}});
 
 /// Any of them.
 using Schedule = std::variant<Constant, LinearDecay, Cosine, Exponential>;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/json.hpp"
 #include "morphvlm/io/run_checkpoint.hpp"
 #include "morphvlm/train/optim.hpp"
@@ -34,7 +35,25 @@ struct TrainConfig {
   /// So many steps in a row may be skipped because their loss or gradient is not finite; one more ends the
   /// run.
   std::int64_t skip_at_most = 2;
+  double lora_plus_ratio = 1;  ///< AdamWConfig::lora_plus_ratio
 };
+
+/// Their help and ranges. The least eps is what fp32 still tells from 0.
+template <>
+inline constexpr auto field_notes<TrainConfig> = std::to_array<FieldNote>(
+    {{"steps", "optimizer steps", at_least(1)},
+     {"accumulate", "batches a step", at_least(1)},
+     {"lr", "peak learning rate", from_to(0, kMostRate)},
+     {"weight_decay", "AdamW's, decoupled", from_to(0, kMostRate)},
+     {"beta1", "AdamW's", from_below(0, 1)},
+     {"beta2", "AdamW's", from_below(0, 1)},
+     {"eps", "AdamW's", from_to(1e-30, 1e10)},
+     {"clip", "largest norm of all gradients together; 0: no limit", at_least(0)},
+     {"schedule", "of the rate: constant, linear, cosine or exponential"},
+     {"rules", "other rates and decays for some parameters"},
+     {"allow_dead", "patterns of parameters that may have no gradient"},
+     {"skip_at_most", "steps in a row that may be skipped because their loss is not finite", at_least(0)},
+     {"lora_plus_ratio", "LoRA+: factor on the rate of LoRA's B", above(0, kMostRate)}});
 
 /// What training tells its caller besides the changed parameters.
 struct TrainLog {

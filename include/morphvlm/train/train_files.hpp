@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <string>
@@ -80,7 +81,33 @@ class TrainFiles {
     if (processes_ == nullptr) leave(state, pending());
   }
 
+  /// What `step` returns. When it fails (a picture that cannot be read, memory that is not there), what the
+  /// steps before it came to is in a checkpoint.
+  template <class Step>
+  auto kept_if_it_fails(RunState& state, Step&& step) {
+    try {
+      return step();
+    } catch (const Interrupted&) {
+      throw;
+    } catch (...) {
+      keep(state);
+      throw;
+    }
+  }
+
  private:
+  // Several processes score together, and one that has failed cannot ask the others for it. A disk that is
+  // full as well must not hide what came first.
+  void keep(RunState& state) {
+    if (checkpoints_.folder.empty() || processes_ != nullptr || saved_ == std::ssize(state.history)) return;
+    try {
+      save(state);
+      progress_.note("the steps so far are kept in " + checkpoints_.folder.string());
+    } catch (const std::exception& e) {
+      progress_.note(std::string("the steps so far could not be kept: ") + e.what());
+    }
+  }
+
   void begin(RunState& state) {
     const FoundCheckpoint found = find_checkpoint(checkpoints_.folder);
     if (!found.newest) return;

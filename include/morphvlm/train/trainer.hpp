@@ -113,20 +113,31 @@ inline void skip_step(RunState& state, const TrainConfig& config, const TrainLog
        log.describe ? "; the batch: " + log.describe(bad.index) : "");
 }
 
+// A run that ends on skipped steps has come to nothing since: what it would save is not what it was to learn.
+inline void expect_last_step_done(const RunState& state, const TrainConfig& config) {
+  if (state.history.empty() || !state.history.back().skipped) return;
+  fail("training: the run ends with ", state.skipped, " of ", config.steps,
+       " steps skipped in a row, the last with loss ", state.history.back().loss, " and gradient norm ",
+       state.history.back().grad_norm, "; train with a lower train.lr, or leave its last batches out");
+}
+
 }  // namespace detail
 
 /// Trains what `model` has opened for training. `loss_of(model, index)` returns the mean loss of batch number
 /// `index` = 0, 1, ...; the same index must give the same batch, and then runs are repeatable to the last bit
 /// on one machine, also when they are interrupted and go on from a checkpoint. Returns all steps, those of
-/// earlier processes included. Errors: nothing to train, too many steps in a row whose loss or gradient is
-/// not finite, parameters that get no gradient, checkpoints of another run; Interrupted (TrainCheckpoints).
-/// Several processes (each calls this with the same arguments) share the batches of a step among them and add
-/// up their gradients: the losses are those of one process but for rounding, whatever their number. Rank 0
-/// alone writes files. Error: fewer batches a step than processes, a process that is lost.
+/// earlier processes included. Errors: a number out of its range (field_notes), nothing to train, too
+/// many steps in a row whose loss or gradient is not finite, or such steps at the end, parameters that get no
+/// gradient, checkpoints of another run; Interrupted (TrainCheckpoints). Several processes (each calls this
+/// with the same arguments) share the batches of a step among them and add up their gradients: the losses are
+/// those of one process but for rounding, whatever their number. Rank 0 alone writes files. Error: fewer
+/// batches a step than processes, a process that is lost.
 template <class Model, class LossOf>
 std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& loss_of,
                              const TrainLog& log = {}, const TrainCheckpoints& checkpoints = {},
                              Communicator* processes = nullptr) {
+  expect_ranges(config, "train");
+  if (!checkpoints.folder.empty()) expect_ranges(checkpoints.keep, "checkpoints.keep");
   if (processes != nullptr) {
     expect(config.accumulate >= processes->size(), "training: ", processes->size(),
            " processes share the batches of a step, of which there are ", config.accumulate,
@@ -138,9 +149,10 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
     expect(checkpoints.generators.empty(),
            "training: batches of several processes cannot draw from generators");
   }
-  RunState state{
-      .optimizer = AdamW::over(
-          model, {config.lr, config.beta1, config.beta2, config.eps, config.weight_decay}, config.rules)};
+  RunState state{.optimizer = AdamW::over(model,
+                                          {config.lr, config.beta1, config.beta2, config.eps,
+                                           config.weight_decay, config.lora_plus_ratio},
+                                          config.rules)};
   expect(!state.optimizer.groups.empty(), "training: no parameter of the model is trainable");
   state.life = LifeWatch::over(state.optimizer, config.allow_dead);
   detail::TrainFiles files(state, config, log, checkpoints, processes);
@@ -149,7 +161,8 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
   if (processes != nullptr)
     share = {processes->rank(), processes->size(), &sums.emplace(state.optimizer, *processes)};
   for (auto step = std::ssize(state.history); step < config.steps; ++step) {
-    const auto [loss, norm, bad] = detail::step_gradients(model, state, config, loss_of, files, share);
+    const auto [loss, norm, bad] = files.kept_if_it_fails(
+        state, [&] { return detail::step_gradients(model, state, config, loss_of, files, share); });
     const double lr = config.lr * rate_factor(config.schedule, step, config.steps);
     if (bad) {
       detail::skip_step(state, config, log, *bad);
@@ -163,6 +176,7 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
     files.step_done(state, step + 1 == config.steps);
   }
   state.optimizer.zero_grad();
+  detail::expect_last_step_done(state, config);
   return state.history;
 }
 
