@@ -10,6 +10,7 @@
 #include "morphvlm/model/mpt.hpp"
 #include "morphvlm/model/open_llama.hpp"
 #include "morphvlm/model/perceiver.hpp"
+#include "morphvlm/model/pixel_input.hpp"
 #include "morphvlm/model/presets.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/model/vocabulary.hpp"

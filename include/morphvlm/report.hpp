@@ -14,3 +14,4 @@
 #include "morphvlm/report/statistics.hpp"
 #include "morphvlm/report/svg.hpp"
 #include "morphvlm/report/table.hpp"
+#include "morphvlm/report/wrap_markdown.hpp"

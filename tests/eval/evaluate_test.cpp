@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "morphvlm/eval/evaluate.hpp"
 #include "tests/support/golden.hpp"
@@ -72,12 +75,16 @@ struct Evaluate : ::testing::TestWithParam<const char*> {
   }
 
   // New tokens of one question asked alone, cut at `end`.
-  TokenIds alone(const TextCodec& codec, std::int64_t row, bool with_image, std::int64_t steps) const {
+  TokenIds alone(const TextCodec& codec, std::int64_t row, bool with_image, std::int64_t steps,
+                 std::int64_t beams = 1, double length_penalty = 1) const {
     auto query = tokenize_vqa(codec.prompt, data.examples[static_cast<std::size_t>(row)].question, "",
                               codec.media_token, codec.encode);
     const Tensor ids =
         generate(model, collate_queries({&query, 1}, 0), with_image ? latents_of({row}) : Tensor{},
-                 {.max_new_tokens = steps, .eos_token_id = codec.eoc_token})
+                 {.max_new_tokens = steps,
+                  .eos_token_id = codec.eoc_token,
+                  .num_beams = beams,
+                  .length_penalty = length_penalty})
             .ids;
     const auto* first = ids.const_data_ptr<std::int64_t>();
     return {first, std::find(first, first + ids.numel(), codec.eoc_token)};
@@ -123,6 +130,49 @@ TEST_P(Evaluate, AnswersAreThoseOfQuestionsAskedAlone) {
       EXPECT_EQ(found[i].score, expected[i] == "7" ? 1 : 0);
     }
   }
+}
+
+TEST_P(Evaluate, BeamsAndTheirPenaltyAreThoseAskedFor) {
+  const auto codec = letters(GetParam(), ending_token(GetParam()));
+  std::set<std::vector<std::string>> ways;
+  for (const auto& [beams, penalty] : {std::pair{1, 1.0}, std::pair{3, 9.0}, std::pair{3, -9.0}}) {
+    std::vector<std::string> expected, found;
+    for (std::int64_t row = 0; row < 30; ++row)
+      expected.push_back(codec.decode(alone(codec, row, true, 4, beams, penalty)));
+    const EvaluateConfig config{
+        .batch = 8, .max_new_tokens = 4, .num_beams = beams, .length_penalty = penalty, .title = ""};
+    for (const auto& p : evaluate(
+             model, data, codec, [&](const auto& rows) { return latents_of(rows); }, config))
+      found.push_back(p.answer);
+    EXPECT_EQ(found, expected) << beams << ' ' << penalty;
+    if (beams > 1) ways.insert(found);
+  }
+  EXPECT_EQ(ways.size(), 2u) << "the penalty makes no difference";
+}
+
+TEST_P(Evaluate, BlindQuestionsAreAskedOnceAndAnswerAllThatAskThem) {
+  const auto codec = letters(GetParam(), -1);
+  data.examples[3].answers = {"6"};
+  std::int64_t batches = 0;
+  const EvaluateConfig config{.batch = 1, .max_new_tokens = 3, .title = ""};
+  const auto every = evaluate(
+      model, data, codec,
+      [&](const auto&) {
+        ++batches;
+        return Tensor{};
+      },
+      config);
+  EXPECT_EQ(batches, 30);
+  const auto found = evaluate_blind(model, data, codec, config);
+  ASSERT_EQ(found.size(), 30u);
+  std::set<std::string> answers;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].example, static_cast<std::int64_t>(i));
+    EXPECT_EQ(found[i].answer, every[i].answer) << data.examples[i].question;
+    EXPECT_EQ(found[i].score, score_answer(found[i].answer, data.examples[i].answers));
+    answers.insert(found[i].answer);
+  }
+  EXPECT_GT(answers.size(), 2u) << "all questions have one answer";
 }
 
 TEST_P(Evaluate, WithheldImagesLeaveTheText) {
@@ -175,12 +225,13 @@ TEST(Majority, PerQuestionAndOverallForNewOnes) {
   };
   const VqaDataset train{"d",
                          {ask("a?", "yes"), ask("a?", "no"), ask("a?", "no"), ask("b?", "red"),
-                          ask("b?", "red"), ask("c?", "red")},
+                          ask("b?", "red"), ask("c?", "no")},
                          {}};
-  const VqaDataset test{"d", {ask("b?", "blue"), ask("a?", "no"), ask("new?", "red"), ask("a?", "yes")}, {}};
+  // Of all answers "no" is the most frequent, three times over two questions.
+  const VqaDataset test{"d", {ask("b?", "blue"), ask("a?", "no"), ask("new?", "no"), ask("a?", "yes")}, {}};
   const auto found = majority_per_question(train, test);
   ASSERT_EQ(found.size(), 4u);
-  const std::pair<const char*, double> expected[] = {{"red", 0}, {"no", 1}, {"red", 1}, {"no", 0}};
+  const std::pair<const char*, double> expected[] = {{"red", 0}, {"no", 1}, {"no", 1}, {"no", 0}};
   for (std::size_t i = 0; i < found.size(); ++i) {
     EXPECT_EQ(found[i].example, static_cast<std::int64_t>(i));
     EXPECT_EQ(found[i].answer, expected[i].first);

@@ -19,6 +19,7 @@ const Json& golden() {
 }
 
 TEST(PubMedQaScore, IsThatOfScikitLearn) {
+  ASSERT_EQ(golden().at("pubmedqa").size(), 4u);
   for (const auto& c : golden().at("pubmedqa")) {
     const auto score = pubmedqa_score(c.at("truth").get<Answers>(), c.at("predictions").get<Answers>());
     EXPECT_NEAR(score.accuracy, c.at("accuracy"), 1e-12);

@@ -11,7 +11,9 @@
 
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/nn/norm.hpp"
+#include "morphvlm/quant/quantized.hpp"
 #include "tests/support/golden.hpp"
+#include "tests/support/threads.hpp"
 
 namespace morphvlm::few_rows_product_test {
 namespace {
@@ -153,10 +155,28 @@ TEST(FewRows, ScalesOutputsOfEightBits) {
 
 TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
   const Tensor weight = normal({3001, 96}, 1).to(at::kBFloat16), x = normal({2, 96}, 2);
-  const Tensor split = product_by<c10::BFloat16>(x, weight);
-  for (const std::int64_t first : {0, 1500, 2990}) {
-    const Tensor part = product_by<c10::BFloat16>(x, weight.slice(0, first, first + 11));
-    EXPECT_LE(relative_error(split.slice(1, first, first + 11), part), 1e-6);
+  const auto product_by_threads = [&](int threads) {
+    const testing::Threads scope(threads);
+    return product_by<c10::BFloat16>(x, weight);
+  };
+  const Tensor whole = product_by_threads(1);
+  EXPECT_LE(relative_error(whole, at::linear(x, weight.to(at::kFloat))), 1e-5);
+  for (const int threads : {2, 3, 7}) EXPECT_TRUE(product_by_threads(threads).equal(whole)) << threads;
+}
+
+// A thread's share may begin in one weight and end in another.
+TEST(FewRows, SeveralWeightsAreSplitAmongThreads) {
+  const std::vector<Tensor> weights{normal({70, 2048}, 1), normal({37, 2048}, 2), normal({90, 2048}, 3)},
+      biases{normal({70}, 4), {}, normal({90}, 5)};
+  const Tensor x = normal({3, 1, 2048}, 6);
+  for (const int threads : {1, 2, 5}) {
+    const testing::Threads scope(threads);
+    const auto y = few_rows_products(x, weights, biases);
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      EXPECT_LE(relative_error(y[i], at::linear(x, weights[i], biases[i])), 1e-5) << threads << ' ' << i;
+    const Tensor both = few_rows_swiglu(x, weights[2], weights[2]);
+    const Tensor gate = at::linear(x, weights[2]);
+    EXPECT_LE(relative_error(both, gate.sigmoid().mul(gate).mul(gate)), 1e-5) << threads;
   }
 }
 

@@ -8,10 +8,12 @@
 #include <ATen/ops/tanh.h>
 #include <gtest/gtest.h>
 
+#include <type_traits>
 #include <vector>
 
 #include "morphvlm/core/rng.hpp"
 #include "morphvlm/nn/norm.hpp"
+#include "morphvlm/quant/quantized.hpp"
 #include "tests/support/golden.hpp"
 
 namespace morphvlm::few_rows_steps_test {
@@ -61,6 +63,15 @@ TEST_P(FewRowsStepsOf, ANormComesFirst) {
     ASSERT_TRUE(detail::can_be_a_step(norm, x));
     const Tensor y = few_rows_products(x, {weight}, {{}}, normed_by(norm)).front();
     EXPECT_LE(relative_error(y.to(at::kFloat), linear(norm(x), weight).to(at::kFloat)), tolerance());
+    // To the last bit what is made of normed rows that were stored.
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(norm)>, RMSNorm>) {
+      ASSERT_TRUE(takes_few_rows(norm(x), weight));
+      EXPECT_TRUE(y.equal(few_rows_products(norm(x), {weight}, {{}}).front()));
+      const auto packed = Int8::pack(weight);
+      EXPECT_TRUE(few_rows_products(x, {packed}, {{}}, normed_by(norm))
+                      .front()
+                      .equal(few_rows_products(norm(x), {packed}, {{}}).front()));
+    }
     const Tensor both = few_rows_swiglu(x, weight, weight.neg(), normed_by(norm));
     const Tensor gate = linear(norm(x), weight);
     EXPECT_LE(relative_error(both.to(at::kFloat), at::silu(gate).mul(gate.neg()).to(at::kFloat)),

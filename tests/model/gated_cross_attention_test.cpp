@@ -1,9 +1,12 @@
 // The gated block and the resampler against open_flamingo's (tests/golden).
 #include "morphvlm/model/gated_cross_attention.hpp"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "morphvlm/model/perceiver.hpp"
 #include "tests/support/layer_case.hpp"
@@ -58,6 +61,26 @@ TEST_F(GatedBlock, ATokenWithoutMediaStillPassesTheFeedForward) {
   EXPECT_EQ(text_time[0][0].item<std::int64_t>(), 0);
   EXPECT_CLOSE(block.feed_forward(first)[0], c["y"].slice(1, 0, 1)[0], 1e-5);
   EXPECT_GT(testing::relative_error(first[0], c["y"].slice(1, 0, 1)[0]), 1e-3);
+}
+
+// The fixtures' gates are alike. One token without a gradient goes by kernels of its own.
+TEST_F(GatedBlock, EachGateIsOfItsOwnPart) {
+  block.attn_gate = at::full({1}, 0.5, at::kFloat);
+  block.ff_gate = at::full({1}, -0.3, at::kFloat);
+  const Tensor x = c["step"], media = c["media"], time = text_time.slice(1, text_time.size(1) - 1);
+  const auto gated = [](const Tensor& onto, const Tensor& part, double gate) {
+    return onto.add(part.mul(std::tanh(gate))).detach();
+  };
+  const MediaMask mask = media_mask(time, media.size(1), media.size(2));
+  const Tensor seen = gated(x, block.attn(x, block.attn.key_values(media.flatten(1, 2)), mask), 0.5);
+  const Tensor expected = gated(seen, block.ff(seen), -0.3), unseen = gated(x, block.ff(x), -0.3);
+  EXPECT_CLOSE(run(x, media, time), expected, 1e-5);
+  EXPECT_CLOSE(block.feed_forward(x), unseen, 1e-5);
+  at::NoGradGuard no_grad;
+  ASSERT_TRUE(detail::is_gated_step(x, block.ff.norm, block.ff.fc_in, block.ff.fc_out, block.ff_gate));
+  ASSERT_TRUE(detail::is_gated_step(x, block.attn.norm, block.attn.to_q, block.attn.to_out, block.attn_gate));
+  EXPECT_CLOSE(run(x, media, time), expected, 1e-5);
+  EXPECT_CLOSE(block.feed_forward(x), unseen, 1e-5);
 }
 
 TEST_F(GatedBlock, Bf16ActivationsOverFp32Masters) {

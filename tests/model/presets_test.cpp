@@ -47,6 +47,28 @@ TEST(Counts, Llama7B) {
   EXPECT_EQ(presets::llama_7b.rms_norm_eps, 1e-6);
 }
 
+// What no count of parameters shows: of openlm-research/open_llama_3b, huggyllama/llama-7b,
+// HuggingFaceTB/SmolLM2-135M, microsoft/BioGPT-Large and microsoft/biogpt, as their config.json have it.
+TEST(Presets, HaveTheNumbersOfTheirConfigs) {
+  EXPECT_EQ(presets::open_llama_3b.num_attention_heads, 32);
+  EXPECT_EQ(presets::open_llama_3b.rms_norm_eps, 1e-6);
+  EXPECT_EQ(presets::open_llama_3b.rope_theta, 10000);
+  EXPECT_EQ(presets::open_llama_3b.max_position_embeddings, 2048);
+  EXPECT_FALSE(presets::open_llama_3b.tie_word_embeddings);
+  EXPECT_EQ(presets::llama_7b.rope_theta, 10000);
+  EXPECT_EQ(presets::llama_7b.max_position_embeddings, 2048);
+  EXPECT_EQ(presets::smollm2_135m.num_attention_heads, 9);
+  EXPECT_EQ(presets::smollm2_135m.num_key_value_heads, 3);
+  EXPECT_EQ(presets::smollm2_135m.rms_norm_eps, 1e-5);
+  EXPECT_EQ(presets::smollm2_135m.rope_theta, 100000);
+  EXPECT_EQ(presets::smollm2_135m.max_position_embeddings, 8192);
+  EXPECT_EQ(presets::biogpt_large.num_attention_heads, 25);
+  EXPECT_EQ(presets::biogpt.num_attention_heads, 16);
+  EXPECT_EQ(presets::biogpt_large.max_position_embeddings, 2048);
+  EXPECT_EQ(presets::biogpt.max_position_embeddings, 1024);
+  EXPECT_TRUE(presets::biogpt_large.scale_embedding && presets::biogpt.scale_embedding);
+}
+
 TEST(Counts, SmolLm2TiedAndGrouped) {
   const auto model = Llama<NoAdapter>::init(presets::smollm2_135m, on_meta());
   EXPECT_EQ(count(model), 134'515'008);

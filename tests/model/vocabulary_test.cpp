@@ -37,6 +37,15 @@ TEST(Vocabulary, GrowsByNormalRowsAndKeepsTheOld) {
   EXPECT_FALSE(model.model.embed_tokens.weight.requires_grad());
 }
 
+TEST(Vocabulary, GrowsAlikeInEveryRunUnlessToldOtherwise) {
+  auto first = small_llama(false), second = first;
+  resize_vocabulary(first, 15);
+  resize_vocabulary(second, 15);
+  EXPECT_TRUE(first.model.embed_tokens.weight.equal(second.model.embed_tokens.weight));
+  EXPECT_TRUE(first.lm_head.weight.equal(second.lm_head.weight));
+  EXPECT_FALSE(first.lm_head.weight.slice(0, 11).equal(first.model.embed_tokens.weight.slice(0, 11)));
+}
+
 TEST(Vocabulary, Shrinks) {
   auto model = Mpt<NoAdapter>::init({.vocab_size = 9, .d_model = 8, .n_layers = 1, .n_heads = 2}, kRandom);
   const Tensor before = model.transformer.wte.weight;

@@ -14,6 +14,7 @@
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/causal_mask.hpp"
 #include "tests/support/golden.hpp"
+#include "tests/support/threads.hpp"
 
 namespace morphvlm::decode_attention_test {
 namespace {
@@ -101,6 +102,7 @@ TEST_P(DecodeAttention, HeadsHaveBiasesOfTheirOwn) {
 // Longer than one thread is worth, so that heads are shared out.
 TEST_P(DecodeAttention, LongCachesAreSharedOut) {
   const Sizes s{.batch = 3, .heads = 8, .kv_heads = 4, .d = 64, .past = 700, .room = 702};
+  const testing::Threads scope(5);
   expect_same(s, rope_table(at::full({1, 1}, 700, at::kLong), 64, 1e4, GetParam()), {});
 }
 
@@ -111,6 +113,18 @@ TEST_P(DecodeAttention, MediaAreAllThere) {
   EXPECT_LE(relative_error(attend_one(q, k, v, 11, bias).to(at::kFloat),
                            join_heads(attend(split_heads(q, 6), k, v, bias)).to(at::kFloat)),
             GetParam() == at::kFloat ? 1e-5 : 1e-2);
+}
+
+TEST_P(DecodeAttention, LargeScoresDoNotOverflow) {
+  const Tensor q = normal({1, 1, 2 * 8}, 1, GetParam()).mul(300), k = normal({1, 2, 11, 8}, 2, GetParam()),
+               v = normal({1, 2, 11, 8}, 3, GetParam());
+  ASSERT_GT(split_heads(q, 2).to(at::kFloat).matmul(k.to(at::kFloat).transpose(2, 3)).max().item<double>(),
+            500);
+  const Tensor out = attend_one(q, k, v, 11, {});
+  EXPECT_TRUE(out.isfinite().all().item<bool>());
+  EXPECT_LE(
+      relative_error(out.to(at::kFloat), join_heads(attend(split_heads(q, 2), k, v, {})).to(at::kFloat)),
+      GetParam() == at::kFloat ? 1e-4 : 2e-2);
 }
 
 TEST_P(DecodeAttention, OtherCasesAreTheOperators) {

@@ -6,6 +6,9 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "morphvlm/nn/batch_norm.hpp"
 #include "morphvlm/nn/embedding.hpp"
 #include "tests/support/layer_case.hpp"
 
@@ -60,6 +63,25 @@ TEST(Norm, RmsNormAsTransformers) {
 TEST(Norm, LayerNormWithoutBias) {
   const LayerNorm norm{.weight = at::ones({2})};
   EXPECT_CLOSE(norm(at::tensor({3.0F, 5.0F})), at::tensor({-1.0F, 1.0F}), 1e-4);
+}
+
+// Few rows without a gradient are normed by kernels of our own. Mean square 12.5, and 0.5 added to it.
+TEST(Norm, RmsNormOfFewRowsAddsItsEps) {
+  at::NoGradGuard no_grad;
+  const RMSNorm norm{.weight = at::tensor({1.0F, 2.0F}), .eps = 0.5};
+  const Tensor x = at::tensor({3.0F, 4.0F}).view({1, 1, 2});
+  EXPECT_CLOSE(norm(x), at::tensor({3.0F, 8.0F}).div(std::sqrt(13.0)).view({1, 1, 2}), 1e-6);
+}
+
+// (5 - 1) / sqrt(3 + 1) * 2 + 7 and (0 - 2) / sqrt(8 + 1) * 3 - 1
+TEST(Norm, BatchNormIsByItsFixedStatisticsAndItsEps) {
+  const BatchNorm norm{.weight = at::tensor({2.0F, 3.0F}),
+                       .bias = at::tensor({7.0F, -1.0F}),
+                       .running_mean = at::tensor({1.0F, 2.0F}),
+                       .running_var = at::tensor({3.0F, 8.0F}),
+                       .eps = 1};
+  const Tensor x = at::tensor({5.0F, 0.0F}).view({1, 2, 1, 1});
+  EXPECT_CLOSE(norm(x).flatten(), at::tensor({11.0F, -3.0F}), 1e-6);
 }
 
 TEST(FeedForward, QuickGeluAsOpenClip) {

@@ -151,6 +151,23 @@ TEST(QuantizedModel, NamesAreStableAndWeightsCannotBeTrained) {
               ::testing::HasSubstr("weight.codes"));
 }
 
+TEST(QuantizedModel, WhatIsTrainedStaysSoOnAnotherDevice) {
+  Linear<LowRank> plain =
+      Linear<LowRank>::init(24, 10, true, {at::kFloat, make_generator(1)}, LoRAConfig{.rank = 3});
+  plain.adapter.lora_A.set_requires_grad(true);
+  for (const auto device : {c10::kMeta, c10::kCPU}) {
+    Linear<Over<Int8, LowRank>> packed;
+    packed.adapter = plain.adapter;
+    packed.bias = plain.bias;
+    quantize_into(packed, plain, c10::Device(device));
+    EXPECT_EQ(packed.weight.codes.device().type(), device);
+    EXPECT_EQ(packed.adapter.lora_A.device().type(), device);
+    EXPECT_TRUE(packed.adapter.lora_A.requires_grad()) << device;
+    EXPECT_TRUE(packed.adapter.lora_A.is_leaf());
+    EXPECT_FALSE(packed.adapter.lora_B.requires_grad() || packed.bias.requires_grad());
+  }
+}
+
 TEST(QuantizedModel, ConvertLeavesCodesAlone) {
   auto q = Linear<Over<NF4, Plain>>::init(8, 4, true, {at::kFloat, make_generator(1)});
   convert(q, at::kDouble);

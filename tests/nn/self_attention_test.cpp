@@ -62,6 +62,31 @@ TEST(TokenPositions, CountRealTokensOnly) {
               HasSubstr("expected 9 columns (cache and new tokens), found 8"));
 }
 
+// A token that goes to a place of a cache of fixed length is as one behind a cache that grows.
+TEST(FixedCache, PositionsAndMaskAreThoseOfACacheThatGrows) {
+  const LayerCase c{"gqa_attention"};
+  const Tensor mask = c["mask"];
+  const auto length = mask.size(1);
+  for (std::int64_t now = 0; now < length; ++now) {
+    const Tensor place = at::tensor({now}, at::kLong), seen = mask.slice(1, 0, now + 1);
+    EXPECT_TRUE(token_positions(place, {}).equal(token_positions(now, 1, {}, at::kCPU))) << now;
+    const Tensor real = mask.slice(1, now, now + 1).to(at::kBool);  // where padding stands is of no matter
+    EXPECT_TRUE(token_positions(place, mask)
+                    .masked_select(real)
+                    .equal(token_positions(now, 1, seen, at::kCPU).masked_select(real)))
+        << now;
+    const Tensor all = causal_mask(place, length, {});
+    EXPECT_EQ(all.sizes(), at::IntArrayRef({1, 1, 1, length}));
+    EXPECT_TRUE(all.slice(3, 0, now + 1).all().item<bool>()) << now;
+    EXPECT_FALSE(all.slice(3, now + 1).any().item<bool>()) << now;
+    EXPECT_TRUE(causal_mask(place, length, mask)
+                    .squeeze(1)
+                    .squeeze(1)
+                    .equal(all.view({1, length}).logical_and(mask.to(at::kBool))))
+        << now;
+  }
+}
+
 // Grouped queries, left and right padding.
 struct GqaAttention : ::testing::Test {
   LayerCase c{"gqa_attention"};

@@ -6,7 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <optional>
+#include <string_view>
+#include <type_traits>
 
 #include "morphvlm/plan/plan.hpp"
 #include "morphvlm/vlm/generate.hpp"
@@ -47,6 +50,20 @@ TYPED_TEST(OnHostFormat, StaysWhereItIsWhenTheModelMoves) {
   // It is used where the model is now.
   const detail::StandFor scope(c10::kCUDA);
   EXPECT_TRUE(OnHost<TypeParam>::unpack(linear.weight, at::kFloat).is_meta());
+}
+
+// Kernels load whole vectors from where a tensor begins, as LibTorch's own tensors on CUDA do.
+TYPED_TEST(OnHostFormat, PartsLieApartAsTensorsOfTheirOwnDo) {
+  const auto packed = OnHost<TypeParam>::pack(some_weight());
+  const auto parts = OnHost<TypeParam>::fetch(packed);
+  std::size_t tensors = 0;
+  for_each_field(parts, [&](std::string_view name, const auto& field) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, Tensor>) {
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(field.const_data_ptr()) % 256, 0u) << name;
+      ++tensors;
+    }
+  });
+  EXPECT_GT(tensors, 0u);
 }
 
 TYPED_TEST(OnHostFormat, OnTheMetaDeviceHasASizeAndNoMemory) {

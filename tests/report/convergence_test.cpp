@@ -26,6 +26,18 @@ TEST(Convergence, IsWhereTheLossStaysNearItsEnd) {
   EXPECT_NEAR(c.final_loss, 1, 1e-8);
 }
 
+TEST(Convergence, TheToleranceIsTheCallers) {
+  // Within 1 % from i = 47 on: e^-4.7 = 0.0091, e^-4.6 = 0.0101.
+  EXPECT_EQ(convergence(falling(200, 0.1), {.window = 1, .tolerance = 0.01}).index, 47);
+}
+
+TEST(Convergence, TheEndIsTheMeanOfTheLastWindow) {
+  const std::vector<double> losses{9, 9, 9, 1, 2, 6};
+  EXPECT_DOUBLE_EQ(convergence(losses, {.window = 3}).final_loss, 3);
+  EXPECT_DOUBLE_EQ(convergence(losses, {.window = 1}).final_loss, 6);
+  EXPECT_DOUBLE_EQ(convergence(losses, {.window = 99}).final_loss, 6);  // of all there are
+}
+
 TEST(Convergence, AnExcursionAfterwardsDelaysIt) {
   auto losses = falling(200, 0.1);
   losses[120] = 1.2;

@@ -54,6 +54,15 @@ TEST(BootstrapTest, MatchesTheNormalIntervalOfALargeSample) {
   EXPECT_NEAR(i.high, 0.7 + half, 0.002);
 }
 
+TEST(BootstrapTest, LessConfidenceIsANarrowerInterval) {
+  std::vector<double> right(2000, 0);
+  for (std::size_t i = 0; i < 1400; ++i) right[i] = 1;
+  const Interval i = bootstrap_mean(right, {.resamples = 4000, .confidence = 0.5, .seed = 1});
+  const double half = 0.6744897501960817 * std::sqrt(0.7 * 0.3 / 2000);  // the normal's 75 % point
+  EXPECT_NEAR(i.low, 0.7 - half, 0.001);
+  EXPECT_NEAR(i.high, 0.7 + half, 0.001);
+}
+
 TEST(BootstrapTest, PairingTakesAwayWhatBothShare) {
   // Half of the questions are hard for both; B gets one in twenty more, always on top of A.
   std::vector<double> a, b;

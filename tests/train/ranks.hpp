@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/launch.hpp"
+#include "experiments/programs/launch.hpp"
 #include "tests/train/child.hpp"
 
 namespace morphvlm::testing {

@@ -101,6 +101,21 @@ TEST_P(Resume, IsTheSameRunWhereverItWasInterrupted) {
   for (const std::int64_t at : {0, 1, 6, 7, 16}) interrupt_before(GetParam(), at, whole);
 }
 
+TEST(ResumeRun, ABatchThatCannotBeMadeCostsNoStepBeforeIt) {
+  const Outcome whole = run(at::kFloat, {}, kNothing);
+  const ScratchFolder folder;
+  const auto unreadable = [](std::int64_t index) {
+    if (index == 6 * kAccumulate + 1) fail("picture 13 cannot be read");
+  };
+  EXPECT_EQ(message_of([&] { run(at::kFloat, {.folder = folder.path, .every = 4}, unreadable); }),
+            "picture 13 cannot be read");
+  std::int64_t first = -1;
+  const auto again = run(at::kFloat, {.folder = folder.path, .every = 4, .resume = true},
+                         [&](std::int64_t index) { first = first < 0 ? index : first; });
+  EXPECT_EQ(first, 6 * kAccumulate);
+  expect_same(again, whole);
+}
+
 TEST(ResumeRun, AFinishedRunIsNotRunAgain) {
   const ScratchFolder folder;
   const auto first = run(at::kFloat, {.folder = folder.path}, kNothing);

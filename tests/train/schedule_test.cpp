@@ -24,6 +24,7 @@ TEST(Schedule, CurvesOfTheReference) {
     names.insert(curve.at("schedule"));
     const auto schedule = named(curve.at("schedule"), curve.at("warmup"));
     const std::int64_t total = curve.at("total");
+    ASSERT_GT(total, 1);
     for (std::int64_t step = 0; step < total; ++step) {
       EXPECT_NEAR(rate_factor(schedule, step, total), curve.at("lr").at(static_cast<std::size_t>(step)),
                   1e-12)

@@ -1,6 +1,9 @@
 // What the tests of training train: a tiny VLM on four questions.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/logsumexp.h>
+
 #include <cstdint>
 #include <set>
 #include <span>
@@ -23,6 +26,25 @@ inline const std::vector<VqaTokens>& rows() {
                                                {{}, {kTinyMedia, 5, 6, 2}, {30, kTinyEnd}},
                                                {{3, 4}, {kTinyMedia, 5, 6}, {12, kTinyEnd}}};
   return kRows;
+}
+
+// The mean of -log softmax over the positions that have a label, from the logits alone: what every way to
+// compute the loss is compared with. Of rows without padding.
+template <class M>
+double loss_by_hand(const M& model, const Batch& batch, const Tensor& latents) {
+  at::NoGradGuard no_grad;
+  const Tensor logits = model.logits(model.hidden(batch.text, latents)).to(at::kDouble);
+  const Tensor odds = logits.sub(logits.logsumexp({-1}, true));
+  double sum = 0, count = 0;
+  for (std::int64_t row = 0; row < odds.size(0); ++row) {
+    for (std::int64_t t = 1; t < odds.size(1); ++t) {
+      const auto label = batch.labels[row][t].template item<std::int64_t>();
+      if (label == kIgnoredLabel) continue;
+      sum -= odds[row][t - 1][label].template item<double>();
+      ++count;
+    }
+  }
+  return sum / count;
 }
 
 // The loss of `count` rows from `first` on, each with its own picture.

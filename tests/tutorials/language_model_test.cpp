@@ -62,19 +62,27 @@ TEST(TutorialLanguageModel, PaddingOnTheLeftChangesNothing) {
   EXPECT_TRUE(at::allclose(shifted.slice(1, 2), plain, 1e-5, 1e-5));
 }
 
-TEST(TutorialLanguageModel, AdaptersLearnAndItWrites) {
+TEST(TutorialLanguageModel, AdaptersLearnAnAnswerAndItWritesIt) {
   Model model = random_model();
   set_trainable_parts(model, {.adapters = true});
   const Tensor latents = model.resample(model.encode_vision(at::ones({1, 1, 3, 16, 16})));
   const std::vector<VqaTokens> rows{{.prefix = {5}, .rest = {39, 8}, .answer = {11, 38}}};
   const Batch batch = collate(rows, 0);
-  const auto history = train(model, TrainConfig{.steps = 20, .lr = 1e-2}, [&](const Model& m, std::int64_t) {
+  const TextInput question{.ids = at::tensor({5, 39, 8}, at::kLong).unsqueeze(0)};
+  const auto answer = [&] { return generate(model, question, latents, {.max_new_tokens = 2}).ids; };
+  const Tensor expected = at::tensor({11, 38}, at::kLong).unsqueeze(0);
+  EXPECT_FALSE(answer().equal(expected)) << "there is nothing to learn";
+  StateDict before;
+  for (const auto& [name, t] : state_dict(model)) before.emplace_back(name, t.clone());
+  const auto history = train(model, TrainConfig{.steps = 120, .lr = 2e-2}, [&](const Model& m, std::int64_t) {
     return next_token_loss(m, m.hidden(batch.text, latents), batch.labels);
   });
   EXPECT_LT(history.back().loss, history.front().loss);
-
-  const Generated written = generate(model, {.ids = kIds}, latents, {.max_new_tokens = 3});
-  EXPECT_EQ(written.ids.size(1), 3);
+  EXPECT_TRUE(answer().equal(expected));
+  const StateDict after = state_dict(model);
+  for (std::size_t i = 0; i < after.size(); ++i)
+    EXPECT_EQ(after[i].second.equal(before[i].second), !matches(after[i].first, kAdapterParameters))
+        << after[i].first;
 }
 
 }  // namespace

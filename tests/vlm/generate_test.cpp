@@ -111,6 +111,7 @@ Model language_model(const std::string& weights) {
 }
 
 TEST(Generate, IdsAndScoresOfTransformersUnderManySettings) {
+  ASSERT_GE(golden().at("cases").size(), 90u);
   std::map<std::string, Model> models;
   for (const auto& c : golden().at("cases")) {
     const auto weights = c.at("weights").get<std::string>();
@@ -129,6 +130,7 @@ TEST(Generate, IdsAndScoresOfOpenFlamingo) {
   }
   const auto text = left_padded(golden().at("flamingo_prompts").get<Rows>());
   const Tensor latents = model.resample(model.encode_vision(testing::flamingo_pixels("generate_pixels", 3)));
+  ASSERT_EQ(golden().at("flamingo_cases").size(), 10u);
   for (const auto& c : golden().at("flamingo_cases")) {
     SCOPED_TRACE(c.at("config").dump());
     expect_outcome(generate(model, text, latents, config_of(c.at("config"))), c);
@@ -136,6 +138,7 @@ TEST(Generate, IdsAndScoresOfOpenFlamingo) {
 }
 
 TEST(Sampling, DrawsFromWhatTransformersFiltersLeave) {
+  ASSERT_EQ(golden().at("filters").size(), 14u);
   for (const auto& c : golden().at("filters")) {
     SCOPED_TRACE(c.at("config").dump());
     Tensor logits = testing::formula_input("generate_logits", {3, 23}).mul(4);

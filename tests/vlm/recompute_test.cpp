@@ -76,6 +76,22 @@ TEST(Recompute, StartsAtTheFirstTrainedLayer) {
   expect_unchanged<LoRA<CrossAttn, CrossMlp>>({.every = 1}, false);
 }
 
+// Nothing of the decoder is trained: gradients only pass through it to the media.
+TEST(Recompute, StartsAtTheFirstBlockWhoseMediaAreTrained) {
+  expect_unchanged<NoAdapter>({.every = 1}, true);
+}
+TEST(Recompute, AsManyLayersAsAreAskedFor) {
+  using Model = TinyVlm<LoRA<Attn>>;
+  auto model = testing::tiny_model<Model>(7, testing::tiny_config<Model>(), at::kFloat);
+  const auto kept = [&](std::int64_t layers) {
+    return step_of(model, {.every = 1, .layers = layers}, false).kept;
+  };
+  EXPECT_EQ(kept(0), step_of(model, {}, false).kept);
+  for (std::int64_t layers = 0; layers < 4; ++layers) EXPECT_GT(kept(layers), kept(layers + 1)) << layers;
+  EXPECT_EQ(kept(4), kept(-1));
+  EXPECT_EQ(kept(9), kept(-1));
+}
+
 template <class L>
 struct RecomputeIn : ::testing::Test {
   template <class Policy>
@@ -117,6 +133,33 @@ TEST(Recompute, WithoutGradientsNothingIsWrapped) {
   at::NoGradGuard no_grad;
   const Tensor ids = at::tensor({3L, testing::kTinyMedia, 5L}, at::kLong).view({1, 3});
   EXPECT_FALSE(model.hidden({.ids = ids}, {}).requires_grad());
+}
+
+TEST(RecomputedIf, RunsAgainWhereTheInputOrAPartIsTrained) {
+  auto part = Linear<>::init(3, 4, false, {at::kFloat, make_generator(1)});
+  const auto runs = [&](bool is_wanted, bool part_is_trained, bool input_is_trained) {
+    set_trainable(part, "*", part_is_trained);
+    part.weight.mutable_grad().reset();
+    const Tensor x = at::full({2, 3}, 0.5).set_requires_grad(input_is_trained);
+    int count = 0;
+    const Tensor y = recomputed_if(
+        is_wanted, x,
+        [&](const Tensor& h) {
+          ++count;
+          return part(h).tanh();
+        },
+        part);
+    EXPECT_EQ(y.requires_grad(), part_is_trained || input_is_trained);
+    if (y.requires_grad()) backward(y.sum());
+    EXPECT_EQ(part.weight.grad().defined(), part_is_trained);
+    EXPECT_EQ(x.grad().defined(), input_is_trained);
+    return count;
+  };
+  EXPECT_EQ(runs(true, true, false), 2);
+  EXPECT_EQ(runs(true, false, true), 2);
+  EXPECT_EQ(runs(true, true, true), 2);
+  EXPECT_EQ(runs(true, false, false), 1);
+  EXPECT_EQ(runs(false, true, true), 1);
 }
 
 TEST(Recomputed, MatchesTheSegmentItself) {

@@ -101,6 +101,7 @@ template <class Model>
 Generated generate(const Model& model, const TextInput& text, const Tensor& latents,
                    const GenerateConfig& config) {
   at::NoGradGuard no_grad;
+  check_generate_config(config, model.config.language.vocab_size);
   VlmCache cache;
   const Tensor hidden = model.hidden(text, latents, &cache);
   return generate_from(model, hidden, cache, text.attention_mask, config);

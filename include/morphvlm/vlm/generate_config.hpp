@@ -64,12 +64,18 @@ inline GenerateConfig openflamingo_vqa_generation(std::int64_t eos_token_id, std
   return {.eos_token_id = eos_token_id, .pad_token_id = pad_token_id, .num_beams = 3, .length_penalty = 0.0};
 }
 
+/// The most beams: each holds keys and values of its own, so far more are a slip, found before memory is
+/// taken.
+inline constexpr std::int64_t kMostBeams = 512;
+
 /// An Error naming the field that makes no sense, for a vocabulary of so many tokens.
 inline void check_generate_config(const GenerateConfig& c, std::int64_t vocabulary) {
   expect(c.max_new_tokens > 0, "generate: max_new_tokens: expected at least 1, found ", c.max_new_tokens);
   expect(c.min_new_tokens >= 0 && c.min_new_tokens <= c.max_new_tokens,
          "generate: min_new_tokens: expected 0 to max_new_tokens (", c.max_new_tokens, "), found ",
          c.min_new_tokens);
+  expect(c.num_beams <= kMostBeams, "generate: num_beams: expected 1 to ", kMostBeams, ", found ",
+         c.num_beams);
   // Each beam needs candidates beside those that end.
   const auto candidates = (std::max<std::int64_t>(1, std::ssize(c.eos_ids())) + 1) * c.num_beams;
   expect(c.num_beams >= 1 && (c.num_beams == 1 || candidates <= vocabulary * c.num_beams),

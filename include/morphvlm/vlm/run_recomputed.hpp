@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/core/recompute.hpp"
 #include "morphvlm/nn/masked_cross_attention.hpp"
@@ -25,6 +26,13 @@ struct Recompute {
   std::int64_t layers = -1;   ///< how many; negative: all
   bool feed_forward = false;  ///< the feed-forwards, of all layers
 };
+
+/// Their help and ranges.
+template <>
+inline constexpr auto field_notes<Recompute> = std::to_array<FieldNote>(
+    {{"every", "layers to a segment whose activations are computed again; 0: none", at_least(0)},
+     {"layers", "how many layers, from the first trained one; -1: all", at_least(-1)},
+     {"feed_forward", "the feed-forwards of all layers and gated blocks are computed again"}});
 
 /// Decoder layers [first, last).
 struct LayerRange {

@@ -3,6 +3,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "morphvlm/core/field_notes.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
 #include "morphvlm/nn/batch_norm.hpp"
@@ -17,6 +18,15 @@ struct TrainableParts {
   bool vision = false;                 ///< the tower, but for the statistics of batch norms
   bool language = false;               ///< base weights of the language model
 };
+
+/// Their help.
+template <>
+inline constexpr auto field_notes<TrainableParts> =
+    std::to_array<FieldNote>({{"adapters", "train the adapters"},
+                              {"perceiver", "train the resampler"},
+                              {"gated_cross_attention", "train the gated blocks"},
+                              {"vision", "train the vision tower"},
+                              {"language", "train the language model"}});
 
 /// Name patterns of adapter parameters and of gates in a VLM's state dict.
 inline constexpr std::string_view kAdapterParameters = "*.adapter.*";  ///< of adapters

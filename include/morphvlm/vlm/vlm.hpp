@@ -10,6 +10,7 @@
 #include "morphvlm/core/error.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/model/gated_cross_attention.hpp"
+#include "morphvlm/model/pixel_input.hpp"
 #include "morphvlm/model/roles.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/vlm/run_recomputed.hpp"
@@ -96,6 +97,7 @@ struct VLM {
 
   /// pixels [batch, media, 3, S, S] -> vision tokens [batch, media, tokens, d].
   Tensor encode_vision(const Tensor& pixels) const {
+    detail::expect_scaled_pixels(pixels, "VLM");
     expect(pixels.dim() == 5, "VLM: expected pixels [batch, media, 3, S, S], found ",
            to_string(pixels.sizes()));
     return vision_encoder(pixels.flatten(0, 1)).unflatten(0, {pixels.size(0), pixels.size(1)});
