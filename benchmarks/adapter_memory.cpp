@@ -11,7 +11,7 @@ namespace {
 using namespace morphvlm;
 using namespace morphvlm::benchmarks;
 
-constexpr PlanWork kPubmedqa{.batch = 1, .seq = 512, .images = 1, .supervised = 8};
+constexpr StepShape kPubmedqa{.batch = 1, .seq = 512, .images = 1, .supervised = 8};
 
 void report(benchmark::State& state, const Plan& p) {
   state.counters["trainable"] = static_cast<double>(p.trainable);
@@ -21,7 +21,7 @@ void report(benchmark::State& state, const Plan& p) {
 }
 
 template <class Model>
-Plan planned(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work,
+Plan planned(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work,
              benchmark::State& state) {
   Plan p;
   for (auto iteration : state) p = plan<Model>(config, setup, work);
@@ -32,7 +32,7 @@ Plan planned(const typename Model::Config& config, const PlanSetup& setup, const
 // The most that lives during a step, weights included. The first step of a process also allocates what
 // libraries work in, which is counted apart.
 template <class Model>
-void measure(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work,
+void measure(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work,
              benchmark::State& state, const Plan& p) {
   MemoryMeter meter(setup.device);
   auto training = Training<Model>::make(config, setup, work);
@@ -56,7 +56,7 @@ void measure(const typename Model::Config& config, const PlanSetup& setup, const
 
 template <LanguageModel L, AdapterPolicy P>
 void add(const std::string& name, const typename L::Config& language, const PlanSetup& setup,
-         const PlanWork& work, bool is_measured) {
+         const StepShape& work, bool is_measured) {
   using Model = VLM<ClipViT, Perceiver, L, P>;
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) {
@@ -91,11 +91,11 @@ void on_a_card(const std::string& name) {
   add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/512_tokens/" + name, presets::open_llama_3b, cuda, kPubmedqa,
                     true);
   add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/2x64/" + name, presets::open_llama_3b, cuda, kLarge, true);
-  PlanWork four = kPubmedqa;
+  StepShape four = kPubmedqa;
   four.batch = 4;
   add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/4x512_tokens/recomputed/" + name, presets::open_llama_3b,
                     lean_cuda, four, true);
-  PlanWork packed = kPubmedqa;
+  StepShape packed = kPubmedqa;
   packed.seq = 2048;
   packed.packed = true;
   add<OpenLLaMA, P>("cuda/open_llama_3b/bf16/2048_packed/" + name, presets::open_llama_3b, cuda, packed,

@@ -17,7 +17,7 @@ using Flamingo = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
 enum class Part { step, forward };
 
 template <AdapterPolicy P>
-void run(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWork work, Part part,
+void run(benchmark::State& state, LlamaConfig language, PlanSetup setup, StepShape work, Part part,
          const std::string& precision) {
   using Model = Flamingo<P>;
   set_float32_matmul_precision(precision);
@@ -74,7 +74,7 @@ double parameters_of_token(const LlamaConfig& language) {
 // As `run`, on a card: the floor is the largest product of matrices that it does fast, and MFU counts four
 // operations to a parameter and token, as is usual for a frozen base.
 template <AdapterPolicy P>
-void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup, PlanWork work,
+void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup, StepShape work,
                  bool recorded) {
   using Model = Flamingo<P>;
   const c10::Device device(c10::kCUDA, 0);
@@ -109,14 +109,14 @@ void run_on_cuda(benchmark::State& state, LlamaConfig language, PlanSetup setup,
   state.counters["MFU_4N"] = 4 * parameters_of_token(language) * tokens / seconds / floor;
 }
 
-PlanWork cached(PlanWork work) {
+StepShape cached(StepShape work) {
   work.cached_latents = true;
   return work;
 }
 
 template <AdapterPolicy P>
 void add_case(const std::string& name, const LlamaConfig& language, const PlanSetup& setup,
-              const PlanWork& work, Part part, const std::string& precision = "highest") {
+              const StepShape& work, Part part, const std::string& precision = "highest") {
   benchmark::RegisterBenchmark(
       name.c_str(), [=](benchmark::State& state) { run<P>(state, language, setup, work, part, precision); })
       ->Unit(benchmark::kSecond)
@@ -154,7 +154,7 @@ void few_bits_cases(const std::string& placement) {
 
 template <AdapterPolicy P>
 void cuda_cases(const std::string& placement) {
-  const auto add = [&](const std::string& name, const PlanSetup& setup, const PlanWork& work,
+  const auto add = [&](const std::string& name, const PlanSetup& setup, const StepShape& work,
                        bool recorded = true) {
     benchmark::RegisterBenchmark(("cuda/open_llama_3b/" + name + '/' + placement).c_str(),
                                  [=](benchmark::State& state) {
@@ -167,10 +167,10 @@ void cuda_cases(const std::string& placement) {
   const PlanSetup bf16{.dtype = at::kBFloat16};
   PlanSetup lean = bf16;
   lean.recompute.every = 1;
-  const PlanWork rows{.seq = 2048, .images = 4, .supervised = 64, .packed = true};
-  PlanWork four = rows;
+  const StepShape rows{.seq = 2048, .images = 4, .supervised = 64, .packed = true};
+  StepShape four = rows;
   four.batch = 4;
-  PlanWork pubmedqa = rows;
+  StepShape pubmedqa = rows;
   pubmedqa.seq = 512;
   pubmedqa.images = 1;
   pubmedqa.supervised = 8;

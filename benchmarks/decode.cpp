@@ -62,7 +62,7 @@ void run(benchmark::State& state, const LlamaConfig& language, at::ScalarType dt
          c10::DeviceType device, std::int64_t written) {
   using Model = VLM<ClipViT, Perceiver, OpenLLaMA, P>;
   at::NoGradGuard no_grad;
-  const PlanWork work{.batch = texts.rows, .seq = kPrompt, .supervised = 1};
+  const StepShape work{.batch = texts.rows, .seq = kPrompt, .supervised = 1};
   auto config = presets::flamingo<Model>(language);
   auto training =
       Training<Model>::make(config, {.dtype = dtype, .device = device, .parts = {.adapters = false}}, work);

@@ -75,8 +75,8 @@ inline double product_speed(std::int64_t rows, std::int64_t in, std::int64_t out
 }
 
 /// The sizes that the Python peer's numbers are known for: with SmolLM2-135M, and with OpenLLaMA-3B.
-inline constexpr PlanWork kSmall{.batch = 8, .seq = 32, .images = 1, .supervised = 4};
-inline constexpr PlanWork kLarge{.batch = 2, .seq = 64, .images = 1, .supervised = 4};
+inline constexpr StepShape kSmall{.batch = 8, .seq = 32, .images = 1, .supervised = 4};
+inline constexpr StepShape kLarge{.batch = 2, .seq = 64, .images = 1, .supervised = 4};
 
 /// Seconds of reading a text and writing `tokens` more, no fewer.
 template <class Model>
@@ -97,7 +97,7 @@ double seconds_of_decoding(const Model& model, const TextInput& text, const Tens
 /// last.
 template <class Model>
 struct Training {
-  PlanWork work = {};
+  StepShape work = {};
   PlanSetup setup = {};
   Model model = {};
   AdamW optimizer = {};
@@ -106,7 +106,7 @@ struct Training {
   Tensor positions = {}, wanted = {};
   std::unique_ptr<RecordedLoss<Model>> recorded = {};  ///< if steps are to be replayed
 
-  static Training make(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+  static Training make(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work) {
     const c10::Device device(setup.device);
     Training t{.work = work,
                .setup = setup,

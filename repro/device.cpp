@@ -12,11 +12,11 @@ namespace morphvlm::repro {
 namespace {
 
 using experiments::AskedShots;
-using experiments::BioGptSteps;
-using experiments::CardStep;
+using experiments::BioGPTSteps;
 using experiments::CardTrial;
 using experiments::DeviceAskingResult;
 using experiments::DeviceScale;
+using experiments::DeviceStep;
 using experiments::Sizes;
 
 constexpr std::int64_t kTwoTokens = 2 * 2048;  // rows of MPT-1B's table
@@ -26,7 +26,7 @@ constexpr std::int64_t kVqaV2Questions = 214'354;  // of the validation split
 
 bool is_full(const DeviceScale& d) { return d.sizes == Sizes::paper; }
 
-std::string fell(const CardStep& s) {
+std::string fell(const DeviceStep& s) {
   return fixed(s.losses.front(), 3) + " -> " + fixed(s.losses.back(), 3);
 }
 
@@ -41,14 +41,14 @@ std::string where(const DeviceScale& d) {
                     : "A small world's sizes, on " + d.device + ": only that it runs";
 }
 
-void add_step(RowResult& row, const DeviceScale& d, const CardStep& s) {
+void add_step(RowResult& row, const DeviceScale& d, const DeviceStep& s) {
   for (auto& check : card_checks(d, s)) row.row.checks.push_back(std::move(check));
   add_card_metrics(row, s);
 }
 
 }  // namespace
 
-Table card_table(std::string title, std::span<const CardStep> steps) {
+Table card_table(std::string title, std::span<const DeviceStep> steps) {
   Table table{.title = std::move(title),
               .columns = {"setting", "rows x tokens", "trained parameters", "planned, GiB", "measured, GiB",
                           "seconds a step", "loss"},
@@ -64,7 +64,7 @@ Table card_table(std::string title, std::span<const CardStep> steps) {
   return table;
 }
 
-std::vector<Check> card_checks(const DeviceScale& d, const CardStep& s) {
+std::vector<Check> card_checks(const DeviceScale& d, const DeviceStep& s) {
   if (!s.fits && s.room > 0 && s.planned > s.room)
     return {skipped("done: " + s.setting,
                     "the device has " + gib(s.room) + " GiB, planned are " + gib(s.planned) + " GiB")};
@@ -84,7 +84,7 @@ RowResult begin_device_row(const std::string& id, const DeviceScale& d, Table ta
   return {.row = paper_row(id), .report = std::move(report), .table = std::move(table)};
 }
 
-bool all_fit(RowResult& row, std::span<const CardStep> steps) {
+bool all_fit(RowResult& row, std::span<const DeviceStep> steps) {
   std::string too_large;
   for (const auto& s : steps)
     if (!s.fits) too_large += (too_large.empty() ? "" : ", ") + s.setting;
@@ -94,7 +94,7 @@ bool all_fit(RowResult& row, std::span<const CardStep> steps) {
   return false;
 }
 
-void add_card_metrics(RowResult& row, const CardStep& s) {
+void add_card_metrics(RowResult& row, const DeviceStep& s) {
   row.report.metrics.push_back(
       {.name = "planned_bytes." + s.setting, .value = static_cast<double>(s.planned), .unit = "B"});
   if (!s.fits) return;
@@ -136,7 +136,7 @@ RowResult device_baseline_row(const DeviceScale& d, const DeviceAskingResult& r)
   return out;
 }
 
-RowResult device_aokvqa_row(const DeviceScale& d, const std::vector<CardStep>& steps) {
+RowResult device_aokvqa_row(const DeviceScale& d, const std::vector<DeviceStep>& steps) {
   expect(!steps.empty(), "T1.aokvqa: no step was done");
   RowResult out =
       begin_device_row("T1.aokvqa", d, card_table("T1.aokvqa: OpenLLaMA-3B, LoRA at all attention", steps));
@@ -150,8 +150,8 @@ RowResult device_aokvqa_row(const DeviceScale& d, const std::vector<CardStep>& s
   return out;
 }
 
-RowResult device_biogpt_row(const DeviceScale& d, const BioGptSteps& r) {
-  const std::vector<CardStep> steps{r.pictures, r.abstracts};
+RowResult device_biogpt_row(const DeviceScale& d, const BioGPTSteps& r) {
+  const std::vector<DeviceStep> steps{r.pictures, r.abstracts};
   RowResult out =
       begin_device_row("F4.time", d, card_table("F4: BioGPT-Large, LoRA at all attention", steps));
   for (const auto& s : steps) add_step(out, d, s);
@@ -173,13 +173,13 @@ RowResult device_memory_row(const experiments::Pubmedqa12Gb& e, const DeviceScal
   RowResult out = begin_device_row(
       "C.1", d, card_table("C.1: training steps under a limit of " + gib(t.limit) + " GiB", t.steps));
   out.report.parameters["experiment"] = to_json(e);
-  const CardStep *fastest = nullptr, &whole = t.steps.front();
+  const DeviceStep *fastest = nullptr, &whole = t.steps.front();
   for (const auto& s : t.steps) {
     const bool should = s.planned <= t.limit;
     out.row.checks.push_back(exactly("fits the limit as planned: " + s.setting, s.fits ? 1 : 0, should));
     if (!s.fits) continue;
     add_step(out, d, s);
-    const auto cost = [](const CardStep& one) { return one.seconds / static_cast<double>(one.rows); };
+    const auto cost = [](const DeviceStep& one) { return one.seconds / static_cast<double>(one.rows); };
     if (fastest == nullptr || cost(s) < cost(*fastest)) fastest = &s;
   }
   out.row.checks.push_back(exactly("fp32, as the paper had it, fits", whole.fits ? 1 : 0, 0));
@@ -196,7 +196,7 @@ RowResult device_memory_row(const experiments::Pubmedqa12Gb& e, const DeviceScal
   return out;
 }
 
-RowResult device_swap_row(const DeviceScale& d, const std::vector<CardStep>& steps) {
+RowResult device_swap_row(const DeviceScale& d, const std::vector<DeviceStep>& steps) {
   expect(steps.size() == 2, "C.2.swap: expected two towers, found ", steps.size());
   RowResult out = begin_device_row(
       "C.2.swap", d, card_table("C.2: OpenLLaMA-3B, LoRA at all attention, behind each tower", steps));

@@ -17,22 +17,22 @@ namespace morphvlm::repro {
 
 namespace {
 
-using experiments::CardStep;
 using experiments::DeviceScale;
+using experiments::DeviceStep;
 using experiments::PlacementSteps;
 using experiments::Sizes;
 
 constexpr double kMegabyte = 1e6;
 
-const CardStep& step_of(const std::vector<PlacementSteps>& runs, std::string_view placement, bool live) {
+const DeviceStep& step_of(const std::vector<PlacementSteps>& runs, std::string_view placement, bool live) {
   const auto it = std::ranges::find_if(
       runs, [&](const auto& r) { return r.placement == placement && r.live_gates == live; });
   expect(it != runs.end(), "F3: no run of placement \"", placement, "\" with gates ", live ? "open" : "shut");
   return it->step;
 }
 
-std::vector<CardStep> steps_with(const std::vector<PlacementSteps>& runs, bool live) {
-  std::vector<CardStep> out;
+std::vector<DeviceStep> steps_with(const std::vector<PlacementSteps>& runs, bool live) {
+  std::vector<DeviceStep> out;
   for (const auto& run : runs)
     if (run.live_gates == live) out.push_back(run.step);
   return out;
@@ -45,7 +45,7 @@ double furthest(const std::vector<double>& a, const std::vector<double>& b) {
   return most;
 }
 
-std::vector<CardStep> all_steps(const std::vector<PlacementSteps>& runs) {
+std::vector<DeviceStep> all_steps(const std::vector<PlacementSteps>& runs) {
   auto out = steps_with(runs, true);
   for (auto& step : steps_with(runs, false)) out.push_back(std::move(step));
   return out;
@@ -89,7 +89,7 @@ Table memory_table(const std::vector<PlacementSteps>& runs) {
               .columns = {"placement", "after the first", "after the last", "most, first", "most, last",
                           "host, first", "host, last"}};
   for (const auto& run : runs) {
-    const CardStep& s = run.step;
+    const DeviceStep& s = run.step;
     if (!run.live_gates || !s.fits) continue;
     table.rows.push_back({run.placement, megabytes(s.bytes.front()), megabytes(s.bytes.back()),
                           megabytes(s.peaks.front()), megabytes(s.peaks.back()), megabytes(s.host.front()),
@@ -141,7 +141,7 @@ RowResult device_placement_memory_row(const DeviceScale& d, const std::vector<Pl
     out.row.checks = {skipped("memory after each step", out.row.evidence)};
     return out;
   }
-  const CardStep &all = step_of(runs, kAll, true), &attention = step_of(runs, kAttention, true);
+  const DeviceStep &all = step_of(runs, kAll, true), &attention = step_of(runs, kAttention, true);
   // fp32 weight, gradient and AdamW's two moments.
   const double expected = 16.0 * static_cast<double>(all.trained - attention.trained);
   const double first = all.bytes.front() - attention.bytes.front(),

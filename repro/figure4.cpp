@@ -15,8 +15,8 @@ namespace morphvlm::repro {
 
 namespace {
 
-using experiments::BioGptConvergence;
-using experiments::BioGptConvergenceResult;
+using experiments::BioGPTConvergence;
+using experiments::BioGPTConvergenceResult;
 using experiments::FinetuneRun;
 
 constexpr const char *kPictures = "AOKVQA only", *kCombined = "PubMed + AOKVQA";
@@ -29,7 +29,7 @@ struct Pair {
   const FinetuneRun *combined = nullptr, *pictures = nullptr;
 };
 
-std::vector<Pair> pairs_of(const BioGptConvergenceResult& r) {
+std::vector<Pair> pairs_of(const BioGPTConvergenceResult& r) {
   std::map<std::int64_t, Pair> by_seed;
   for (const auto& run : r.runs) {
     Pair& pair = by_seed[run.seed];
@@ -82,7 +82,7 @@ std::int64_t step_within(const FinetuneRun& run, double flops) {
 enum class Equal { steps, flops, samples };
 
 // The step of the combined run that stands beside the other's last one.
-std::int64_t combined_step(const Pair& pair, Equal what, const BioGptConvergence& e) {
+std::int64_t combined_step(const Pair& pair, Equal what, const BioGPTConvergence& e) {
   const auto last = std::min(std::ssize(pair.pictures->flops), std::ssize(pair.combined->flops)) - 1;
   if (what == Equal::steps) return last;
   if (what == Equal::flops)
@@ -105,7 +105,7 @@ std::vector<double> log_ratios(const std::vector<Pair>& pairs, double Cost::*uni
 }
 
 // How much lower the loss on pictures is with combined data than with pictures alone.
-std::vector<double> picture_gap(const std::vector<Pair>& pairs, Equal what, const BioGptConvergence& e) {
+std::vector<double> picture_gap(const std::vector<Pair>& pairs, Equal what, const BioGPTConvergence& e) {
   return each(pairs, [&](const Pair& p) {
     return smooth_at(p.combined->vision_loss, combined_step(p, what, e)) -
            smooth_at(p.pictures->vision_loss, std::ssize(p.pictures->vision_loss) - 1);
@@ -136,7 +136,7 @@ double value_at(const Series& curve, double x) {
   return curve.y.back();
 }
 
-Table cost_table(const BioGptConvergence& e, const std::vector<Pair>& pairs, const std::string& scale) {
+Table cost_table(const BioGPTConvergence& e, const std::vector<Pair>& pairs, const std::string& scale) {
   Table table{.title = "T1.bio: cost to converge at " + scale + " scale, means over " +
                        std::to_string(e.seeds) + " seed" + (e.seeds == 1 ? "" : "s"),
               .columns = {"data", "steps", "TFLOP", "seconds", "paper, minutes"}};
@@ -165,7 +165,7 @@ Table cost_table(const BioGptConvergence& e, const std::vector<Pair>& pairs, con
   return table;
 }
 
-Table loss_table(const BioGptConvergence& e, const std::vector<Pair>& pairs) {
+Table loss_table(const BioGPTConvergence& e, const std::vector<Pair>& pairs) {
   Table table{.title = "F4: loss by kind of data, a mean over supervised tokens",
               .columns = {"run, data", "equal steps", "equal FLOPs", "equal samples"}};
   const auto line = [&](const char* name, const std::function<double(const Pair&, Equal)>& value) {
@@ -219,7 +219,7 @@ Figure published_figure(const std::map<std::string, Series>& curves, const char*
   return {to_svg(plot), "As published."};
 }
 
-Report report_of(const std::string& name, const BioGptConvergence& e, const std::vector<Pair>& pairs,
+Report report_of(const std::string& name, const BioGPTConvergence& e, const std::vector<Pair>& pairs,
                  const std::string& scale) {
   Report report{.name = name, .scale = scale, .parameters = to_json(e)};
   const auto n = std::ssize(pairs);
@@ -245,7 +245,7 @@ Report report_of(const std::string& name, const BioGptConvergence& e, const std:
   return report;
 }
 
-void add_seeds(RowResult& out, const std::vector<Pair>& pairs, const BioGptConvergence& e) {
+void add_seeds(RowResult& out, const std::vector<Pair>& pairs, const BioGPTConvergence& e) {
   for (const auto& p : pairs) {
     out.add_seed(p.seed, "flops_to_converge.pictures", cost_to_converge(*p.pictures, false).flops);
     out.add_seed(p.seed, "flops_to_converge.combined", cost_to_converge(*p.combined, true).flops);
@@ -261,7 +261,7 @@ std::vector<double> negated(std::vector<double> values) {
 }
 
 // A row but for its verdict and its page.
-RowResult begin_row(const std::string& id, const BioGptConvergence& e, const BioGptConvergenceResult& r,
+RowResult begin_row(const std::string& id, const BioGPTConvergence& e, const BioGPTConvergenceResult& r,
                     const std::vector<Pair>& pairs, Table table, const std::string& scale) {
   Report report = report_of(id, e, pairs, scale);  // before the result, for GCC 12 (see figure3.cpp)
   RowResult out{.row = paper_row(id), .report = std::move(report), .table = std::move(table)};
@@ -283,7 +283,7 @@ void end_row(RowResult& out, const std::string& title, std::span<const Statement
 
 }  // namespace
 
-RowResult biogpt_table_row(const BioGptConvergence& e, const BioGptConvergenceResult& r,
+RowResult biogpt_table_row(const BioGPTConvergence& e, const BioGPTConvergenceResult& r,
                            const std::filesystem::path& published, const std::string& scale) {
   const auto curves = read_published(published / "fig4_loss_time.csv");
   const auto pairs = pairs_of(r);
@@ -309,7 +309,7 @@ RowResult biogpt_table_row(const BioGptConvergence& e, const BioGptConvergenceRe
   return out;
 }
 
-RowResult biogpt_time_row(const BioGptConvergence& e, const BioGptConvergenceResult& r,
+RowResult biogpt_time_row(const BioGPTConvergence& e, const BioGPTConvergenceResult& r,
                           const std::filesystem::path& published, const std::string& scale) {
   const auto curves = read_published(published / "fig4_loss_time.csv");
   const auto pairs = pairs_of(r);
@@ -333,7 +333,7 @@ RowResult biogpt_time_row(const BioGptConvergence& e, const BioGptConvergenceRes
   return out;
 }
 
-RowResult biogpt_step_row(const BioGptConvergence& e, const BioGptConvergenceResult& r,
+RowResult biogpt_step_row(const BioGPTConvergence& e, const BioGPTConvergenceResult& r,
                           const std::filesystem::path& published, const std::string& scale) {
   const auto curves = read_published(published / "fig4_loss_step.csv");
   const auto pairs = pairs_of(r);

@@ -30,7 +30,7 @@ auto once(Make make) {
 
 std::vector<RowRunner> mini_rows(const Settings& s, const std::filesystem::path& source) {
   const auto published = source / "repro/published", small = s.out / "small";
-  const auto biogpt = once<experiments::BioGptConvergenceResult>([&s] { return experiments::run(s.biogpt); });
+  const auto biogpt = once<experiments::BioGPTConvergenceResult>([&s] { return experiments::run(s.biogpt); });
   const auto of_biogpt = [=, &s](auto row) {
     return [=, &s] { return row(s.biogpt, biogpt(), published, "mini"); };
   };
@@ -93,9 +93,9 @@ std::vector<RowRunner> paper_rows(const Settings& s, const std::filesystem::path
   using namespace experiments;
   const PaperScale& p = s.on_paper;
   const auto published = source / "repro/published";
-  using BioGpt = OnPaper<BioGptConvergence, BioGptConvergenceResult>;
-  const auto biogpt = once<BioGpt>([&s, &p] {
-    BioGpt out{.setting = s.biogpt};
+  using BioGPT = OnPaper<BioGPTConvergence, BioGPTConvergenceResult>;
+  const auto biogpt = once<BioGPT>([&s, &p] {
+    BioGPT out{.setting = s.biogpt};
     out.result = biogpt_on_paper(p, out.setting);
     return out;
   });

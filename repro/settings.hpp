@@ -43,7 +43,7 @@ struct Settings {
   experiments::AokvqaFinetune aokvqa = experiments::aokvqa_finetune_mini();
   experiments::LrSchedules schedules = {};
   experiments::LoraPlacement placement = {};
-  experiments::BioGptConvergence biogpt = {};
+  experiments::BioGPTConvergence biogpt = {};
   experiments::Pubmedqa12Gb memory = {};
   experiments::VisionSwap vision = {};
   experiments::BiasVlStereoset bias = {};

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "experiments/device/card_step.hpp"
+#include "experiments/device/device_step.hpp"
 #include "experiments/mini/baseline_vqav2.hpp"
 #include "morphvlm/core/memory_meter.hpp"
 #include "morphvlm/core/rng.hpp"

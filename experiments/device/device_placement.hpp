@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "experiments/device/card_step.hpp"
 #include "experiments/device/device_scale.hpp"
+#include "experiments/device/device_step.hpp"
 
 namespace morphvlm::experiments {
 
@@ -13,7 +13,7 @@ namespace morphvlm::experiments {
 struct PlacementSteps {
   std::string placement = {};  ///< as in `placements()`
   bool live_gates = true;
-  CardStep step = {};
+  DeviceStep step = {};
 };
 
 /// Trains OpenLLaMA-3B with LoRA at each placement on the same rows. With shut gates the adapters of gated

@@ -25,12 +25,12 @@ inline PlanSetup device_setup(const DeviceScale& d, at::ScalarType dtype = at::k
 }
 
 /// Rows of a question about a picture, full of tokens.
-inline PlanWork picture_rows(const DeviceScale& d) {
+inline StepShape picture_rows(const DeviceScale& d) {
   return {.batch = d.rows, .seq = 64, .images = 1, .supervised = 8, .packed = true};
 }
 
 /// Rows of an abstract, cut at 512 tokens as the authors did, of which a long answer is learned.
-inline PlanWork abstract_rows(const DeviceScale& d) {
+inline StepShape abstract_rows(const DeviceScale& d) {
   const bool small = d.sizes == Sizes::small;
   return {
       .batch = d.rows, .seq = small ? 200 : 512, .images = 0, .supervised = small ? 24 : 64, .packed = true};

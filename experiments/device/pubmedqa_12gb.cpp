@@ -63,7 +63,7 @@ struct Trial {
   }
 
   template <class Model>
-  void add(const std::string& name, const PlanSetup& setup, const PlanWork& work) {
+  void add(const std::string& name, const PlanSetup& setup, const StepShape& work) {
     const auto device = device_named(scale.device);
     const CardLimit limit(device, out.limit);
     const auto rows = std::to_string(work.batch) + " x " + std::to_string(work.seq) + " tokens";
@@ -89,12 +89,12 @@ Pubmedqa12GbResult run(const Pubmedqa12Gb& e) {
 CardTrial run_on_card(const Pubmedqa12Gb& e, const DeviceScale& d) {
   Trial trial{e, d};
   const PlanSetup fp32 = device_setup(d, at::kFloat), bf16 = device_setup(d);
-  PlanWork one = abstract_rows(d);
+  StepShape one = abstract_rows(d);
   one.batch = one.images = 1;
   if (d.sizes == Sizes::paper) one.seq = e.tokens;
-  PlanWork many = one;
+  StepShape many = one;
   many.batch = d.rows;
-  const auto plan_of = [&](const PlanSetup& s, const PlanWork& w) {
+  const auto plan_of = [&](const PlanSetup& s, const StepShape& w) {
     return plan<Full>(trial.config<Full>(), s, w);
   };
   const auto card = static_cast<std::int64_t>(e.card_gib * (1 << 30));

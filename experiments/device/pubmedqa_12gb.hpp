@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "experiments/device/card_step.hpp"
 #include "experiments/device/device_scale.hpp"
+#include "experiments/device/device_step.hpp"
 
 namespace morphvlm::experiments {
 
@@ -45,7 +45,7 @@ Pubmedqa12GbResult run(const Pubmedqa12Gb& experiment);
 struct CardTrial {
   std::int64_t limit = 0;  ///< bytes: what the card of the experiment has, or for small sizes what lies
                            ///< between the plans of one row in fp32 and in bf16
-  std::vector<CardStep> steps = {};  ///< fp32 as the paper had it first
+  std::vector<DeviceStep> steps = {};  ///< fp32 as the paper had it first
 };
 
 /// Trains in one setting after the other: fp32, 16 bits with what it takes to fit, 4 bits, and both wide ones

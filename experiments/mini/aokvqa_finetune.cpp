@@ -143,7 +143,7 @@ Json train_flamingo(M& model, AokvqaBench& bench, const VqaDataset& data, const 
   const auto sampler = QuestionSampler::over(data, config, seed);
   const auto full_from = (config.train.steps - config.full_steps) * config.train.accumulate;
   auto competition = Competition::of_answers(bench, data);
-  TextEntries entries;
+  UngatedHiddenCache entries;
   auto loss_of = [&](const M& m, std::int64_t index) {
     const bool full = index >= full_from, whole = full || index % config.whole_answer_every == 0;
     std::vector<VqaTokens> rows;

@@ -7,11 +7,11 @@
 
 namespace morphvlm::experiments {
 
-BioGptConvergenceResult run(const BioGptConvergence& e) {
+BioGPTConvergenceResult run(const BioGPTConvergence& e) {
   const auto data = open_small_data(e.world);
   const auto world = open_small_world<BioGPT>(data, "biogpt");
   const auto finetune_once = [&world](const FinetuneConfig& c) { return finetune<LoRA<Attn>>(world, c); };
-  BioGptConvergenceResult out;
+  BioGPTConvergenceResult out;
   std::vector<SweepRun> sweep;
   for (const bool combined : {true, false}) {
     for (std::int64_t seed = 0; seed < e.seeds; ++seed) {

@@ -10,7 +10,7 @@
 namespace morphvlm::experiments {
 
 /// What is run: with every seed, once with both kinds of data and once with questions about pictures alone.
-struct BioGptConvergence {
+struct BioGPTConvergence {
   SmallWorldConfig world = small_world_mini();
   std::int64_t seeds = 5;
   std::int64_t batch = 16;          ///< questions about pictures a step
@@ -19,20 +19,20 @@ struct BioGptConvergence {
 };
 
 /// One run.
-struct BioGptRun {
+struct BioGPTRun {
   bool combined = false;
   std::int64_t seed = 0;
   FinetuneRun run = {};
 };
 
 /// What came out.
-struct BioGptConvergenceResult {
-  std::vector<BioGptRun> runs = {};
+struct BioGPTConvergenceResult {
+  std::vector<BioGPTRun> runs = {};
   FinetuneRun repeated = {};  ///< the first run once more, not from what is kept
 };
 
 /// Runs what is not finished yet under world.out / "biogpt-convergence". The language model is
 /// pre-trained on PubMed abstracts before, unless that is done.
-BioGptConvergenceResult run(const BioGptConvergence& experiment);
+BioGPTConvergenceResult run(const BioGPTConvergence& experiment);
 
 }  // namespace morphvlm::experiments

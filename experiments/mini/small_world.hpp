@@ -58,7 +58,7 @@ inline LlamaConfig small_config(const SmallWorldConfig& c, LlamaConfig) {
           .num_attention_heads = 4,
           .max_position_embeddings = 256};
 }
-inline BioGptConfig small_config(const SmallWorldConfig& c, BioGptConfig) {
+inline BioGPTConfig small_config(const SmallWorldConfig& c, BioGPTConfig) {
   return {.vocab_size = c.vocabulary,
           .hidden_size = 96,
           .num_hidden_layers = 4,
@@ -67,7 +67,7 @@ inline BioGptConfig small_config(const SmallWorldConfig& c, BioGptConfig) {
           .max_position_embeddings = 256};
 }
 
-inline MptConfig small_config(const SmallWorldConfig& c, MptConfig) {
+inline MPTConfig small_config(const SmallWorldConfig& c, MPTConfig) {
   return {.vocab_size = c.vocabulary, .d_model = 96, .n_layers = 4, .n_heads = 4, .max_seq_len = 256};
 }
 

@@ -235,13 +235,13 @@ PlacementOnPaper placement_on_paper(const PaperScale& s) {
   return out;
 }
 
-BioGptConvergenceResult biogpt_on_paper(const PaperScale& s, BioGptConvergence& e) {
+BioGPTConvergenceResult biogpt_on_paper(const PaperScale& s, BioGPTConvergence& e) {
   const auto model = with_blocks(s, kBioGpt);
   e.seeds = s.seeds;
   e.batch = e.medical_batch = s.batch;
   e.train.steps = s.steps;
   e.train.lr = s.lr;
-  BioGptConvergenceResult out;
+  BioGPTConvergenceResult out;
   for (std::int64_t seed = 0; seed < s.seeds; ++seed) {
     for (const bool combined : {true, false}) {
       auto flags = aokvqa_flags(s, seed, s.steps);

@@ -84,7 +84,7 @@ PlacementOnPaper placement_on_paper(const PaperScale& scale);
 
 /// F4: BioGPT-Large on A-OKVQA with PubMedQA and on A-OKVQA alone, as at mini scale. `setting` gets what it
 /// was.
-BioGptConvergenceResult biogpt_on_paper(const PaperScale& scale, BioGptConvergence& setting);
+BioGPTConvergenceResult biogpt_on_paper(const PaperScale& scale, BioGPTConvergence& setting);
 
 /// C.2.bias: VL-StereoSet.
 PaperAnswers bias_on_paper(const PaperScale& scale);

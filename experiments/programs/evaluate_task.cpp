@@ -166,7 +166,7 @@ Task vqav2_task(const TaskConfig& c, const Tokenizer& tokenizer) {
 }
 
 template <class Row>
-std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
+std::vector<Row> sampled_rows(const std::vector<Row>& rows, const TaskConfig& c) {
   if (c.limit == 0) return rows;
   expect(c.limit <= std::ssize(rows), c.data.string(), ": --limit ", c.limit, ", but there are ", rows.size(),
          " questions");
@@ -181,7 +181,7 @@ std::vector<Row> draw_rows(const std::vector<Row>& rows, const TaskConfig& c) {
 // Questions of one's own: right is what the VQA score takes for the same answer.
 Task lines_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   auto data = read_vqa_lines(c.data);
-  data.examples = draw_rows(data.examples, c);
+  data.examples = sampled_rows(data.examples, c);
   Task task{.name = data.name};
   const DataText words = data_text(tokenizer, c);
   for (auto& e : data.examples) {
@@ -263,7 +263,7 @@ Task pubmedqa_task(const TaskConfig& c, const Tokenizer& tokenizer) {
   const auto split = c.data / "test_ground_truth.json";
   if (fs::exists(split)) examples = select_examples(examples, read_pubmedqa_decisions(split));
   expect_decisions(examples, (c.data / "ori_pqal.json").string());
-  examples = draw_rows(examples, c);
+  examples = sampled_rows(examples, c);
   Task task{.name = fs::exists(split) ? "PubMedQA, test split" : "PubMedQA, all labelled questions"};
   std::map<std::string, std::string> truth;
   const DataText words = data_text(tokenizer, c);
@@ -304,7 +304,7 @@ Json stereoset_json(const VlStereoSetScore& s) {
 
 Task stereoset_task(const TaskConfig& c) {
   const auto file = c.data / "VLStereoSet.csv";
-  auto examples = draw_rows(read_vl_stereoset(file, c.data / "images"), c);
+  auto examples = sampled_rows(read_vl_stereoset(file, c.data / "images"), c);
   Task task{.name = "VL-StereoSet"};
   for (const auto& example : examples)
     task.items.push_back({.id = std::to_string(task.items.size()),

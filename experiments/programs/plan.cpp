@@ -74,7 +74,7 @@ PlanSetup setup_of(const Arguments& a) {
 
 // Whether it fits the memory, and what would.
 void print_fit(const Arguments& a, const experiments::PlannedModel& asked,
-               const experiments::Plannable& model, const PlanSetup& setup, const PlanWork& work,
+               const experiments::Plannable& model, const PlanSetup& setup, const StepShape& work,
                const Plan& plan) {
   const auto total = experiments::parse_bytes(a.memory), reserve = experiments::parse_bytes(a.reserve);
   const auto ways_of = [&](const experiments::Plannable& one) {
@@ -105,12 +105,12 @@ void print(const Arguments& a) {
                                         .lora = {.rank = a.rank}};
   const auto model = experiments::plannable(asked);
   const PlanSetup setup = setup_of(a);
-  const PlanWork work{.batch = a.batch,
-                      .seq = a.seq,
-                      .images = a.images,
-                      .supervised = a.supervised,
-                      .packed = a.packed,
-                      .cached_latents = a.cached_latents};
+  const StepShape work{.batch = a.batch,
+                       .seq = a.seq,
+                       .images = a.images,
+                       .supervised = a.supervised,
+                       .packed = a.packed,
+                       .cached_latents = a.cached_latents};
   const Plan plan = model.plan(setup, work);
   if (a.json) {
     std::cout << to_json(plan).dump(2) << '\n';

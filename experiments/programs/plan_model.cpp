@@ -45,7 +45,7 @@ Plannable bind(const F& config_of, const PlannedModel& asked) {
   return {.type = "VLM<" + tower_name<V>() + ", Perceiver, " + language_name<L>() + ", " +
                   policy_name(asked) + ">",
           .layers = L::layer_count(config.language),
-          .plan = [config](const PlanSetup& setup, const PlanWork& work) {
+          .plan = [config](const PlanSetup& setup, const StepShape& work) {
             return plan<Model>(config, setup, work);
           }};
 }

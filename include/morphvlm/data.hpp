@@ -20,7 +20,7 @@
 #include "morphvlm/data/pubmed_xml.hpp"
 #include "morphvlm/data/pubmedqa.hpp"
 #include "morphvlm/data/row_order.hpp"
-#include "morphvlm/data/text_entries.hpp"
+#include "morphvlm/data/ungated_hidden_cache.hpp"
 #include "morphvlm/data/vl_stereoset.hpp"
 #include "morphvlm/data/vqa_lines.hpp"
 #include "morphvlm/data/vqa_text.hpp"

@@ -26,7 +26,7 @@ struct Weights {
 };
 static_assert(sizeof(Tensor) == 8 && sizeof(Linear<>) == sizeof(Weights) && sizeof(Linear<>) == 16);
 static_assert(sizeof(Linear<LowRank>) == sizeof(Weights) + sizeof(LowRank));
-static_assert(std::is_same_v<Linear<>, Linear<Plain>>);
+static_assert(std::is_same_v<Linear<>, Linear<NoWeights>>);
 
 // Which of the four sites a policy adapts, in the order SelfAttn, CrossAttn, Mlp, CrossMlp.
 template <class P>
@@ -63,11 +63,11 @@ static_assert(places<DoRA<Attn, FeedForward>>(true, true, true, true));
 // Lists may be nested, repeat themselves and come in any order.
 static_assert(places<LoRA<Sites<Sites<CrossMlp>, Attn>, SelfAttn>>(true, true, false, true));
 
-static_assert(std::is_same_v<On<LoRA<Attn>, SelfAttn>, LowRank> &&
-              std::is_same_v<On<LoRA<Attn>, Mlp>, Plain>);
-static_assert(std::is_same_v<On<DoRA<Mlp>, Mlp>, WeightDecomposed> &&
-              std::is_same_v<On<DoRA<Mlp>, SelfAttn>, Plain>);
-static_assert(std::is_same_v<On<NoAdapter, CrossMlp>, Plain>);
+static_assert(std::is_same_v<AdapterAt<LoRA<Attn>, SelfAttn>, LowRank> &&
+              std::is_same_v<AdapterAt<LoRA<Attn>, Mlp>, NoWeights>);
+static_assert(std::is_same_v<AdapterAt<DoRA<Mlp>, Mlp>, WeightDecomposed> &&
+              std::is_same_v<AdapterAt<DoRA<Mlp>, SelfAttn>, NoWeights>);
+static_assert(std::is_same_v<AdapterAt<NoAdapter, CrossMlp>, NoWeights>);
 // Only what needs the weight is handed the projection.
 static_assert(ProjectingAdapter<WeightDecomposed, Linear<WeightDecomposed>> &&
               !ProjectingAdapter<LowRank, Linear<LowRank>>);
@@ -79,7 +79,7 @@ static_assert(covers<Mlp, Mlp> && !covers<Mlp, CrossMlp> && !covers<Sites<>, Mlp
 static_assert(SiteList<Attn> && SiteList<Mlp> && SiteList<Sites<Attn, Mlp>>);
 static_assert(!SiteList<int> && !SiteList<Sites<Attn, int>> && !AdapterSite<Attn> && !AdapterSite<void>);
 static_assert(AdapterPolicy<NoAdapter> && AdapterPolicy<LoRA<Attn>>);
-static_assert(!AdapterPolicy<int> && !AdapterPolicy<Plain> && !AdapterPolicy<SelfAttn> &&
+static_assert(!AdapterPolicy<int> && !AdapterPolicy<NoWeights> && !AdapterPolicy<SelfAttn> &&
               !AdapterPolicy<LowRank>);
 
 // A placement elsewhere leaves a module's projections plain.
@@ -122,12 +122,12 @@ struct Offset {
 struct Offsets {
   using Config = double;
   template <AdapterSite S>
-  using At = std::conditional_t<std::is_same_v<S, SelfAttn>, Offset, Plain>;
+  using At = std::conditional_t<std::is_same_v<S, SelfAttn>, Offset, NoWeights>;
 };
 static_assert(AdapterPolicy<Offsets> && places<Offsets>(true, false, false, false));
 
 TEST(Policy, ANewKindOfAdapterNeedsNoChangeToTheLayers) {
-  auto linear = Linear<On<Offsets, SelfAttn>>::init(3, 2, false, Init{}, 0.25);
+  auto linear = Linear<AdapterAt<Offsets, SelfAttn>>::init(3, 2, false, Init{}, 0.25);
   EXPECT_THAT(names(linear), ElementsAre("weight", "adapter.offset"));
   linear.weight.zero_();
   EXPECT_TRUE(linear(at::ones({4, 3})).equal(at::ones({4, 2}).mul(0.25)));

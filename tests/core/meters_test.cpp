@@ -11,7 +11,7 @@
 #include "morphvlm/core/autograd.hpp"
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/memory_meter.hpp"
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 #include "morphvlm/quant/quantized.hpp"
 
 namespace morphvlm::meters_test {
@@ -87,9 +87,9 @@ TEST(FlopMeter, CountsProductsForwardAndBackward) {
 
 TEST(FlopMeter, CountsKernelsOfOurOwn) {
   FlopMeter meter;
-  few_rows_products(at::ones({3, 70}), {at::ones({5, 70})}, {Tensor{}});
+  gemv_products(at::ones({3, 70}), {at::ones({5, 70})}, {Tensor{}});
   EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5);
-  few_rows_products(at::ones({2, 64}), {NF4::pack(at::ones({7, 64}))}, {Tensor{}});
+  gemv_products(at::ones({2, 64}), {NF4::pack(at::ones({7, 64}))}, {Tensor{}});
   EXPECT_EQ(meter.flops(), 2 * 3 * 70 * 5 + 2 * 2 * 64 * 7);
 }
 

@@ -42,7 +42,7 @@ struct EmulatedKernels : ::testing::TestWithParam<bool> {
 };
 INSTANTIATE_TEST_SUITE_P(Orders, EmulatedKernels, ::testing::Bool());
 
-TEST_P(EmulatedKernels, ProductsOfFewRows) {
+TEST_P(EmulatedKernels, GemvProducts) {
   for (const std::int64_t in : {8, 136, 1160}) {  // a part of a warp's stride, one and a bit, four and a bit
     for (const std::int64_t rows : {1, 3}) {
       const Tensor x = normal({rows, 1, in}, 1);
@@ -50,8 +50,8 @@ TEST_P(EmulatedKernels, ProductsOfFewRows) {
           b{normal({13}, 5), Tensor{}, normal({3}, 6)};
       for (std::size_t count = 1; count <= w.size(); ++count) {
         const auto first = static_cast<std::ptrdiff_t>(count);
-        const auto y = few_rows_products_on_cuda(x, std::vector(w.begin(), w.begin() + first),
-                                                 {b.begin(), b.begin() + first});
+        const auto y = gemv_products_on_cuda(x, std::vector(w.begin(), w.begin() + first),
+                                             {b.begin(), b.begin() + first});
         ASSERT_EQ(y.size(), count);
         for (std::size_t i = 0; i < count; ++i) {
           Tensor exact = at::linear(x.to(at::kDouble), w[i].to(at::kDouble));
@@ -68,17 +68,17 @@ TEST_P(EmulatedKernels, SwiGlu) {
   const auto expected = [&](const Tensor& rows) {
     return at::silu(at::linear(rows, gate)).mul(at::linear(rows, up));
   };
-  EXPECT_LT(error(few_rows_swiglu_on_cuda(x, gate, up), expected(x)), 1e-2);
+  EXPECT_LT(error(gemv_swiglu_on_cuda(x, gate, up), expected(x)), 1e-2);
   const RMSNorm norm{normal({136}, 4)};
-  EXPECT_LT(error(few_rows_swiglu_on_cuda(x, gate, up, normed_by(norm)), expected(norm(x))), 1e-2);
+  EXPECT_LT(error(gemv_swiglu_on_cuda(x, gate, up, normed_by(norm)), expected(norm(x))), 1e-2);
 }
 
 // What is before and behind a product, alone and together.
 TEST_P(EmulatedKernels, StepsOfProducts) {
   constexpr std::int64_t kIn = 1160;
   const Tensor x = normal({3, 1, kIn}, 1).add(2), w = normal({13, kIn}, 2).div(30), b = normal({13}, 3);
-  const auto product = [&](const FewRowsSteps& steps) {
-    return few_rows_products_on_cuda(x, std::vector{w}, {b}, steps).front();
+  const auto product = [&](const GemvFusion& steps) {
+    return gemv_products_on_cuda(x, std::vector{w}, {b}, steps).front();
   };
   const RMSNorm rms{normal({kIn}, 4), 0.25};
   const LayerNorm layer{normal({kIn}, 5), normal({kIn}, 6), 0.25}, bare{normal({kIn}, 5), {}, 0.25};
@@ -90,7 +90,7 @@ TEST_P(EmulatedKernels, StepsOfProducts) {
   EXPECT_LT(error(product({.gelu = true}), at::gelu(y)), 1e-2);
   EXPECT_LT(error(product({.onto = onto}), onto.add(y)), 1e-2);
   EXPECT_LT(error(product({.gate = gate, .onto = onto}), onto.add(y.mul(at::tanh(gate)))), 1e-2);
-  FewRowsSteps all = normed_by(layer);
+  GemvFusion all = normed_by(layer);
   all.gelu = true;
   all.gate = gate;
   all.onto = onto;
@@ -116,7 +116,7 @@ TEST_P(EmulatedKernels, Nf4Products) {
     const std::vector<Tensor> b{normal({21}, 8), Tensor{}, normal({3}, 9)};
     for (const std::int64_t rows : {1, 4}) {
       const Tensor x = normal({rows, 1, in}, 10);
-      const auto y = few_rows_products_on_cuda(x, w, b);
+      const auto y = gemv_products_on_cuda(x, w, b);
       for (std::size_t i = 0; i < w.size(); ++i) {
         Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(w[i], at::kFloat).to(at::kDouble));
         if (b[i].defined()) exact = exact.add(b[i]);
@@ -135,13 +135,12 @@ TEST_P(EmulatedKernels, StepsOfNf4Products) {
                gate = at::full({1}, 0.5, at::kBFloat16);
   const LayerNorm norm{normal({kIn}, 5), normal({kIn}, 6), 0.25};
   const Tensor rows = norm(x).to(at::kFloat), y = at::linear(rows, w);
-  FewRowsSteps steps = normed_by(norm);
-  EXPECT_LT(error(few_rows_swiglu_on_cuda(x, packed, other, steps), at::silu(y).mul(at::linear(rows, u))),
-            1e-2);
+  GemvFusion steps = normed_by(norm);
+  EXPECT_LT(error(gemv_swiglu_on_cuda(x, packed, other, steps), at::silu(y).mul(at::linear(rows, u))), 1e-2);
   steps.gelu = true;
   steps.gate = gate;
   steps.onto = onto;
-  EXPECT_LT(error(few_rows_products_on_cuda(x, std::vector{packed}, {Tensor{}}, steps).front(),
+  EXPECT_LT(error(gemv_products_on_cuda(x, std::vector{packed}, {Tensor{}}, steps).front(),
                   onto.add(at::gelu(y).mul(at::tanh(gate)))),
             1e-2);
 }

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "morphvlm/core/rng.hpp"
-#include "morphvlm/kernels/cuda/late_flag.hpp"
+#include "morphvlm/kernels/cuda/async_flag.hpp"
 #include "morphvlm/nn/norm.hpp"
 #include "morphvlm/nn/quantized_linear.hpp"
 #include "morphvlm/nn/self_attention.hpp"
@@ -51,8 +51,8 @@ struct CudaCompiler : ::testing::Test {
 TEST_F(CudaCompiler, MakesEveryKernelForEveryCard) {
   for (const std::string card : {"sm_80", "sm_90"}) {
     for (std::int64_t rows = 1; rows <= kMaxCudaRows; ++rows) {
-      for (const auto* kernels : {&detail::few_rows_cuda_kernels(detail::CudaPlainRows{}),
-                                  &detail::few_rows_cuda_kernels(detail::CudaNf4Rows{})}) {
+      for (const auto* kernels : {&detail::gemv_cuda_kernels(detail::CudaPlainRows{}),
+                                  &detail::gemv_cuda_kernels(detail::CudaNf4Rows{})}) {
         EXPECT_FALSE(kernels->products(rows).compile(card).empty());
         EXPECT_FALSE(kernels->swiglu(rows).compile(card).empty());
       }
@@ -71,34 +71,34 @@ TEST_F(CudaCompiler, SaysWhatIsWrong) {
 
 struct CudaKernels : testing::OnCuda {};
 
-TEST_F(CudaKernels, ProductsOfFewRows) {
+TEST_F(CudaKernels, GemvProducts) {
   for (const std::int64_t in : {8, 136, 3200}) {
     for (std::int64_t rows = 1; rows <= kMaxCudaRows; ++rows) {
       const Tensor x = normal({rows, 1, in}, 1);
       const std::vector<Tensor> w{normal({37, in}, 2), normal({8, in}, 3), normal({203, in}, 4)},
           b{normal({37}, 5), Tensor{}, normal({203}, 6)};
-      ASSERT_TRUE(is_few_rows_on_cuda(x, w[0]));
-      const auto y = few_rows_products_on_cuda(x, w, b);
+      ASSERT_TRUE(is_gemv_on_cuda(x, w[0]));
+      const auto y = gemv_products_on_cuda(x, w, b);
       for (std::size_t i = 0; i < w.size(); ++i) {
         Tensor exact = at::linear(x.to(at::kDouble), w[i].to(at::kDouble));
         if (b[i].defined()) exact = exact.add(b[i]);
         EXPECT_LT(error(y[i], exact), 4e-3) << in << ' ' << rows << ' ' << i;
-        EXPECT_LT(error(few_rows_products_on_cuda(x, std::vector{w[i]}, {b[i]}).front(), exact), 4e-3);
+        EXPECT_LT(error(gemv_products_on_cuda(x, std::vector{w[i]}, {b[i]}).front(), exact), 4e-3);
       }
       const Tensor gate = at::linear(x, w[2]), up = at::linear(x, w[2].neg());
-      EXPECT_LT(error(few_rows_swiglu_on_cuda(x, w[2], w[2].neg()), at::silu(gate).mul(up)), 1e-2);
+      EXPECT_LT(error(gemv_swiglu_on_cuda(x, w[2], w[2].neg()), at::silu(gate).mul(up)), 1e-2);
     }
   }
 }
 
 TEST_F(CudaKernels, WhatTheyCannotTakeGoesElsewhere) {
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({5, 8}, 1), normal({3, 8}, 2)));                   // rows
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({1, 12}, 1), normal({3, 12}, 2)));                 // vectors
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({1, 8}, 1), normal({8, 3}, 2).t()));               // layout
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({1, 8}, 1, at::kFloat), normal({3, 8}, 2)));       // dtype
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({1, 16}, 1).slice(1, 4, 12), normal({3, 8}, 2)));  // alignment
+  EXPECT_FALSE(is_gemv_on_cuda(normal({5, 8}, 1), normal({3, 8}, 2)));                   // rows
+  EXPECT_FALSE(is_gemv_on_cuda(normal({1, 12}, 1), normal({3, 12}, 2)));                 // vectors
+  EXPECT_FALSE(is_gemv_on_cuda(normal({1, 8}, 1), normal({8, 3}, 2).t()));               // layout
+  EXPECT_FALSE(is_gemv_on_cuda(normal({1, 8}, 1, at::kFloat), normal({3, 8}, 2)));       // dtype
+  EXPECT_FALSE(is_gemv_on_cuda(normal({1, 16}, 1).slice(1, 4, 12), normal({3, 8}, 2)));  // alignment
   const testing::WithoutOwnKernels guard;
-  EXPECT_FALSE(is_few_rows_on_cuda(normal({1, 8}, 1), normal({3, 8}, 2)));
+  EXPECT_FALSE(is_gemv_on_cuda(normal({1, 8}, 1), normal({3, 8}, 2)));
 }
 
 TEST_F(CudaKernels, Nf4IsTheCpusToTheLastBit) {
@@ -126,10 +126,10 @@ TEST_F(CudaKernels, Nf4Products) {
       const Tensor x = normal({rows, 1, in}, 6);
       const Tensor exact = at::linear(x.to(at::kDouble), NF4::unpack(p, at::kFloat).to(at::kDouble));
       EXPECT_LT(error(detail::packed_product<NF4>(x, p), exact), 4e-3) << in << ' ' << rows;
-      ASSERT_TRUE(takes_few_rows(x, p));
+      ASSERT_TRUE(takes_gemv(x, p));
       const RMSNorm norm{normal({in}, 7)};
       const Tensor gate = at::linear(norm(x), NF4::unpack(p, at::kBFloat16));
-      EXPECT_LT(error(few_rows_swiglu(x, p, p, normed_by(norm)), at::silu(gate).mul(gate)), 1e-2);
+      EXPECT_LT(error(gemv_swiglu(x, p, p, normed_by(norm)), at::silu(gate).mul(gate)), 1e-2);
     }
   }
 }
@@ -174,7 +174,7 @@ TEST_F(CudaKernels, AttentionOfOneToken) {
 }
 
 TEST_F(CudaKernels, AFlagIsACallLate) {
-  LateFlag flag;
+  AsyncFlag flag;
   const auto on_card = [](bool value) { return at::full({}, value, at::kBool).to(kCuda); };
   EXPECT_FALSE(flag.exchange(on_card(true)));
   EXPECT_TRUE(flag.exchange(on_card(false)));

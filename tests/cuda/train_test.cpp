@@ -79,16 +79,16 @@ TEST_F(TrainingOnCuda, ABaseOnTheHostTrainsAsOneOnTheCard) {
 // Products that wait for a weight that has not come yet would show: the room holds another one.
 TEST_F(TrainingOnCuda, WeightsAreThereWhenTheyAreUsed) {
   WeightStream stream;
-  std::vector<OnHost<Whole>::Packed> weights;
+  std::vector<HostOffloaded<Dense>::Packed> weights;
   for (int i = 0; i < 12; ++i) {
     const Tensor w = at::full({1500, 1500}, i, at::kFloat);
-    weights.push_back(OnHost<Whole>::pack(w));
+    weights.push_back(HostOffloaded<Dense>::pack(w));
     convert(weights.back(), at::TensorOptions().device(kCuda));
   }
   const Tensor x = at::ones({1500, 1500}, at::TensorOptions(at::kFloat).device(kCuda));
   std::vector<Tensor> sums;
   for (int round = 0; round < 6; ++round)
-    for (const auto& w : weights) sums.push_back(x.mm(OnHost<Whole>::unpack(w, at::kFloat)).sum());
+    for (const auto& w : weights) sums.push_back(x.mm(HostOffloaded<Dense>::unpack(w, at::kFloat)).sum());
   for (std::size_t i = 0; i < sums.size(); ++i) {
     const double each = static_cast<double>(i % weights.size());
     EXPECT_NEAR(sums[i].item<double>(), each * 1500.0 * 1500 * 1500, 1e-3 * each * 1500 * 1500 * 1500) << i;
@@ -202,7 +202,7 @@ typename Model::Config roomy_config() {
 // Twice: libraries allocate what they work in the first time.
 template <class Model>
 std::int64_t measured_peak(const typename Model::Config& config, const PlanSetup& setup,
-                           const PlanWork& work) {
+                           const StepShape& work) {
   std::int64_t peak = 0;
   for (int time = 0; time < 2; ++time) {
     MemoryMeter memory(c10::kCUDA);
@@ -231,7 +231,7 @@ std::int64_t measured_peak(const typename Model::Config& config, const PlanSetup
 }
 
 template <class Policy>
-void expect_planned(const std::string& what, const PlanSetup& asked, const PlanWork& work) {
+void expect_planned(const std::string& what, const PlanSetup& asked, const StepShape& work) {
   using Model = TinyVlm<Policy>;
   PlanSetup setup = asked;
   setup.device = c10::kCUDA;
@@ -244,8 +244,8 @@ void expect_planned(const std::string& what, const PlanSetup& asked, const PlanW
 }
 
 TEST_F(TrainingOnCuda, PeaksAreAsPlanned) {
-  const PlanWork work{.batch = 4, .seq = 512, .images = 2, .supervised = 16};
-  PlanWork packed = work;
+  const StepShape work{.batch = 4, .seq = 512, .images = 2, .supervised = 16};
+  StepShape packed = work;
   packed.packed = true;
   const PlanSetup fp32{}, bf16{.dtype = at::kBFloat16};
   expect_planned<LoRA<Attn>>("fp32", fp32, work);

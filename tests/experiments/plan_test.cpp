@@ -108,7 +108,7 @@ TEST(Plannable, AModelFolderIsPlannedByItsConfigs) {
 
 TEST(PlanText, SaysWhatFits) {
   const auto model = plannable({.model = "biogpt"});
-  const PlanWork work{.batch = 4, .seq = 128};
+  const StepShape work{.batch = 4, .seq = 128};
   const Plan p = model.plan({}, work);
   EXPECT_THAT(plan_text(p), HasSubstr("AdamW's moments"));
   const auto fits = ways_to_fit(model.plan, {}, work, model.layers, p.peak_bytes);

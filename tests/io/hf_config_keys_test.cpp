@@ -57,7 +57,7 @@ TEST(HfConfigs, RotationsAreTransformers) {
         const LlamaConfig c = llama_config_from_hf(json, what);
         expect_frequencies(rope.at("inverse_frequencies"), c.attention().head_dim, c.rope_theta, what);
       } else {
-        const GptNeoXConfig c = gpt_neox_config_from_hf(json, what);
+        const GPTNeoXConfig c = gpt_neox_config_from_hf(json, what);
         expect_frequencies(rope.at("inverse_frequencies"), c.rotary_dim(), c.rotary_emb_base, what);
       }
       continue;
@@ -178,18 +178,18 @@ std::vector<Listed> all_lists() {
   return {{"llama", kLlamaConfigKeys, sizes, at(""), language<LlamaConfig>()},
           {"llama, any", kHfConfigKeys, sizes, at(""), language<LlamaConfig>()},
           {"llama rope", kLlamaRopeKeys, rope, at("/rope_parameters"), language<LlamaConfig>()},
-          {"neox", kGptNeoXConfigKeys, sizes, at(""), language<GptNeoXConfig>()},
-          {"neox, any", kHfConfigKeys, sizes, at(""), language<GptNeoXConfig>()},
-          {"neox rope", kGptNeoXRopeKeys, rope, at("/rope_parameters"), language<GptNeoXConfig>()},
-          {"biogpt", kBioGptConfigKeys, sizes, at(""), language<BioGptConfig>()},
-          {"biogpt, any", kHfConfigKeys, sizes, at(""), language<BioGptConfig>()},
-          {"mpt", kMptConfigKeys, nested, at(""), language<MptConfig>()},
-          {"mpt, any", kHfConfigKeys, nested, at(""), language<MptConfig>()},
-          {"mpt attention", kMptAttentionKeys, nested, at("/attn_config"), language<MptConfig>()},
+          {"neox", kGptNeoXConfigKeys, sizes, at(""), language<GPTNeoXConfig>()},
+          {"neox, any", kHfConfigKeys, sizes, at(""), language<GPTNeoXConfig>()},
+          {"neox rope", kGptNeoXRopeKeys, rope, at("/rope_parameters"), language<GPTNeoXConfig>()},
+          {"biogpt", kBioGptConfigKeys, sizes, at(""), language<BioGPTConfig>()},
+          {"biogpt, any", kHfConfigKeys, sizes, at(""), language<BioGPTConfig>()},
+          {"mpt", kMptConfigKeys, nested, at(""), language<MPTConfig>()},
+          {"mpt, any", kHfConfigKeys, nested, at(""), language<MPTConfig>()},
+          {"mpt attention", kMptAttentionKeys, nested, at("/attn_config"), language<MPTConfig>()},
           {"mpt feed-forward", kMptFeedForwardKeys, with(nested, {{"ffn_config", {{"fc_type", "torch"}}}}),
-           at("/ffn_config"), language<MptConfig>()},
-          {"mosaic_gpt", kMptConfigKeys, flat, at(""), language<MptConfig>()},
-          {"mosaic_gpt attention", kMosaicGptAttentionKeys, flat, at(""), language<MptConfig>()},
+           at("/ffn_config"), language<MPTConfig>()},
+          {"mosaic_gpt", kMptConfigKeys, flat, at(""), language<MPTConfig>()},
+          {"mosaic_gpt attention", kMosaicGptAttentionKeys, flat, at(""), language<MPTConfig>()},
           {"clip", kHfWholeKeys, clip, at(""), vit},
           {"clip, any", kHfConfigKeys, clip, at(""), vit},
           {"clip tower", kHfTowerKeys, clip, at("/vision_config"), vit},

@@ -44,8 +44,8 @@ TEST(HfLanguageConfig, PublishedFormsAreThePresets) {
 TEST(HfLanguageConfig, TransformersForms) {
   const Json files = read_json(testing::golden_path("language_configs.json"));
   EXPECT_EQ(to_json(mpt_config_from_hf(files.at("mpt_7b"), "c")), to_json(presets::mpt_7b));
-  const MptConfig small = mpt_config_from_hf(files.at("mpt_small"), "c");
-  EXPECT_EQ(to_json(small), to_json(MptConfig{.vocab_size = 131,
+  const MPTConfig small = mpt_config_from_hf(files.at("mpt_small"), "c");
+  EXPECT_EQ(to_json(small), to_json(MPTConfig{.vocab_size = 131,
                                               .d_model = 60,
                                               .n_layers = 3,
                                               .n_heads = 6,
@@ -57,7 +57,7 @@ TEST(HfLanguageConfig, TransformersForms) {
   EXPECT_EQ(to_json(gpt_neox_config_from_hf(files.at("redpajama_incite_3b"), "c")),
             to_json(presets::redpajama_incite_3b));
   EXPECT_EQ(to_json(gpt_neox_config_from_hf(files.at("neox_small"), "c")),
-            to_json(GptNeoXConfig{.vocab_size = 131,
+            to_json(GPTNeoXConfig{.vocab_size = 131,
                                   .hidden_size = 60,
                                   .num_hidden_layers = 3,
                                   .num_attention_heads = 3,

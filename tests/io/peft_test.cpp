@@ -178,15 +178,15 @@ TEST_F(Peft, EveryTreeIsReadBack) {
 }
 
 TEST_F(Peft, TransformersNamesOfMptAreKnown) {
-  using Mpt1 = Mpt<LoRA<SelfAttn, Mlp>>;
+  using MPT1 = MPTModel<LoRA<SelfAttn, Mlp>>;
   const ScratchFolder scratch;
-  const MptConfig config{.vocab_size = 20, .d_model = 8, .n_layers = 1, .n_heads = 2};
-  auto first = Mpt1::init(config, {at::kFloat, make_generator(1)}, kFlamingoLora);
+  const MPTConfig config{.vocab_size = 20, .d_model = 8, .n_layers = 1, .n_heads = 2};
+  auto first = MPT1::init(config, {at::kFloat, make_generator(1)}, kFlamingoLora);
   save_peft(first, scratch / "adapter", {.language = hf_mpt_key});
   const auto adapter = read_peft(scratch / "adapter");
   EXPECT_EQ(adapter.config.at("target_modules"), Json({"Wqkv", "out_proj", "up_proj", "down_proj"}));
   EXPECT_EQ(adapter.tensors.front().first.substr(0, 46), "base_model.model.transformer.blocks.0.attn.Wqk");
-  auto second = Mpt1::init(config, {at::kFloat, make_generator(2)}, kFlamingoLora);
+  auto second = MPT1::init(config, {at::kFloat, make_generator(2)}, kFlamingoLora);
   load_peft(second, adapter);
   EXPECT_TRUE(second.transformer.blocks[0].mlp.mlp_down.adapter.lora_A.equal(
       first.transformer.blocks[0].mlp.mlp_down.adapter.lora_A));

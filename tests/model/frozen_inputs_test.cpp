@@ -170,7 +170,7 @@ TEST(FrozenInputs, GatedBlocks) {
 
 template <class F>
 struct FrozenInputsOfFormats : ::testing::Test {};
-using Formats = ::testing::Types<NF4, Int8, Shards, OnHost<Whole>, OnHost<NF4>>;
+using Formats = ::testing::Types<NF4, Int8, Shards, HostOffloaded<Dense>, HostOffloaded<NF4>>;
 TYPED_TEST_SUITE(FrozenInputsOfFormats, Formats);
 
 // The weight is never trained; bias and adapter are.

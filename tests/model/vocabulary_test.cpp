@@ -47,7 +47,8 @@ TEST(Vocabulary, GrowsAlikeInEveryRunUnlessToldOtherwise) {
 }
 
 TEST(Vocabulary, Shrinks) {
-  auto model = Mpt<NoAdapter>::init({.vocab_size = 9, .d_model = 8, .n_layers = 1, .n_heads = 2}, kRandom);
+  auto model =
+      MPTModel<NoAdapter>::init({.vocab_size = 9, .d_model = 8, .n_layers = 1, .n_heads = 2}, kRandom);
   const Tensor before = model.transformer.wte.weight;
   resize_vocabulary(model, 5);
   EXPECT_TRUE(model.transformer.wte.weight.equal(before.slice(0, 0, 5)));
@@ -64,20 +65,20 @@ TEST(Vocabulary, AppendsACopyToEveryTableThereIs) {
       EXPECT_TRUE(table->select(0, 11).equal(table->select(0, 4)));
     }
   }
-  auto neox = GptNeoX<NoAdapter>::init({.vocab_size = 7,
-                                        .hidden_size = 8,
-                                        .num_hidden_layers = 1,
-                                        .num_attention_heads = 2,
-                                        .intermediate_size = 8},
-                                       kRandom);
+  auto neox = GPTNeoXModel<NoAdapter>::init({.vocab_size = 7,
+                                             .hidden_size = 8,
+                                             .num_hidden_layers = 1,
+                                             .num_attention_heads = 2,
+                                             .intermediate_size = 8},
+                                            kRandom);
   append_token_row(neox, 0);
   EXPECT_EQ(neox.embed_out.weight.size(0), 8);
-  auto bio = BioGpt<NoAdapter>::init({.vocab_size = 7,
-                                      .hidden_size = 8,
-                                      .num_hidden_layers = 1,
-                                      .num_attention_heads = 2,
-                                      .intermediate_size = 8},
-                                     kRandom);
+  auto bio = BioGPTModel<NoAdapter>::init({.vocab_size = 7,
+                                           .hidden_size = 8,
+                                           .num_hidden_layers = 1,
+                                           .num_attention_heads = 2,
+                                           .intermediate_size = 8},
+                                          kRandom);
   EXPECT_EQ(append_token_row(bio, 6), 7);
 }
 

@@ -109,8 +109,8 @@ TEST_P(DecodeAttention, LongCachesAreSharedOut) {
 TEST_P(DecodeAttention, MediaAreAllThere) {
   const Tensor q = normal({2, 1, 6 * 8}, 1, GetParam()), k = normal({2, 6, 11, 8}, 2, GetParam()),
                v = normal({2, 6, 11, 8}, 3, GetParam()), bias = normal({2, 1, 1, 11}, 4);
-  ASSERT_TRUE(has_attend_one(q, k, v, bias));
-  EXPECT_LE(relative_error(attend_one(q, k, v, 11, bias).to(at::kFloat),
+  ASSERT_TRUE(has_decode_attention_kernel(q, k, v, bias));
+  EXPECT_LE(relative_error(decode_attention_over(q, k, v, 11, bias).to(at::kFloat),
                            join_heads(attend(split_heads(q, 6), k, v, bias)).to(at::kFloat)),
             GetParam() == at::kFloat ? 1e-5 : 1e-2);
 }
@@ -120,7 +120,7 @@ TEST_P(DecodeAttention, LargeScoresDoNotOverflow) {
                v = normal({1, 2, 11, 8}, 3, GetParam());
   ASSERT_GT(split_heads(q, 2).to(at::kFloat).matmul(k.to(at::kFloat).transpose(2, 3)).max().item<double>(),
             500);
-  const Tensor out = attend_one(q, k, v, 11, {});
+  const Tensor out = decode_attention_over(q, k, v, 11, {});
   EXPECT_TRUE(out.isfinite().all().item<bool>());
   EXPECT_LE(
       relative_error(out.to(at::kFloat), join_heads(attend(split_heads(q, 2), k, v, {})).to(at::kFloat)),
@@ -156,8 +156,7 @@ std::vector<detail::WeightedRowsKernel<T>> kernels() {
 #if MORPHVLM_HAS_X86_KERNELS
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     all.push_back(&detail::weighted_rows_avx2<T>);
-  if (detail::few_rows_kernel<T>() == &detail::few_rows_avx512<T>)
-    all.push_back(&detail::weighted_rows_avx512<T>);
+  if (detail::gemv_kernel<T>() == &detail::gemv_avx512<T>) all.push_back(&detail::weighted_rows_avx512<T>);
 #endif
   return all;
 }

@@ -66,7 +66,7 @@ TEST(Norm, LayerNormWithoutBias) {
 }
 
 // Few rows without a gradient are normed by kernels of our own. Mean square 12.5, and 0.5 added to it.
-TEST(Norm, RmsNormOfFewRowsAddsItsEps) {
+TEST(Norm, RmsNormOfGemvAddsItsEps) {
   at::NoGradGuard no_grad;
   const RMSNorm norm{.weight = at::tensor({1.0F, 2.0F}), .eps = 0.5};
   const Tensor x = at::tensor({3.0F, 4.0F}).view({1, 1, 2});

@@ -60,17 +60,17 @@ TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
   for (const std::int64_t in : {64, 192, 256}) {   // chunks of 128: none whole, one and a half, two
     for (const std::int64_t out : {1, 37, 131}) {  // more than a thread keeps the sums of
       const auto p = NF4::pack(normal({out, in}, 5));
-      for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
+      for (std::int64_t rows = 1; rows <= kMaxGemvRows; ++rows) {
         const Tensor x = normal({rows, 1, in}, 6);
-        ASSERT_TRUE(takes_few_rows(x, p));
+        ASSERT_TRUE(takes_gemv(x, p));
         const Tensor expected = at::linear(x, NF4::unpack(p, at::kFloat));
         for (const auto& kernel : kernels) {
           auto weight = detail::rows_of<float>(p);
           weight.kernel = kernel;
-          const auto y = detail::few_rows_products_of<float>(x, std::vector{weight}, {Tensor{}}, {});
+          const auto y = detail::gemv_products_of<float>(x, std::vector{weight}, {Tensor{}}, {});
           EXPECT_LE(relative_error(y.front(), expected), 1e-5) << rows;
         }
-        const Tensor y = few_rows_products(x.to(at::kBFloat16), {p}, {Tensor{}}).front();
+        const Tensor y = gemv_products(x.to(at::kBFloat16), {p}, {Tensor{}}).front();
         EXPECT_LE(relative_error(y.to(at::kFloat), expected), 1e-2);
       }
     }
@@ -79,12 +79,12 @@ TEST(Nf4Product, EveryKernelAgreesWithTheUnpackedWeight) {
 
 TEST(Nf4Product, LeavesTheRestToTheUnpackedWeight) {
   const auto p = NF4::pack(normal({4, 128}, 5));
-  EXPECT_FALSE(takes_few_rows(normal({detail::kRowsAtOnce + 1, 128}, 1), p));
-  EXPECT_FALSE(takes_few_rows(normal({1, 96}, 1), NF4::pack(normal({4, 96}, 5))));
+  EXPECT_FALSE(takes_gemv(normal({detail::kRowsAtOnce + 1, 128}, 1), p));
+  EXPECT_FALSE(takes_gemv(normal({1, 96}, 1), NF4::pack(normal({4, 96}, 5))));
 }
 
 TYPED_TEST(QuantizedLinear, KeepsNoWideWeight) {
-  const auto q = Linear<Over<TypeParam, Plain>>::init(1024, 512, false, {at::kFloat, make_generator(1)});
+  const auto q = Linear<Over<TypeParam, NoWeights>>::init(1024, 512, false, {at::kFloat, make_generator(1)});
   const Tensor x = normal({7, 1024}, 3).set_requires_grad(true);
   MemoryMeter meter(c10::kCPU);
   const Tensor y = q(x);
@@ -169,7 +169,7 @@ TEST(QuantizedModel, WhatIsTrainedStaysSoOnAnotherDevice) {
 }
 
 TEST(QuantizedModel, ConvertLeavesCodesAlone) {
-  auto q = Linear<Over<NF4, Plain>>::init(8, 4, true, {at::kFloat, make_generator(1)});
+  auto q = Linear<Over<NF4, NoWeights>>::init(8, 4, true, {at::kFloat, make_generator(1)});
   convert(q, at::kDouble);
   EXPECT_EQ(q.weight.codes.scalar_type(), at::kByte);
   EXPECT_EQ(q.weight.nested_absmax.scalar_type(), at::kFloat);

@@ -63,7 +63,7 @@ TEST(PackedWeightDecomposed, FourBitsAsTheReference) {
 
 template <class F>
 struct PackedWeight : ::testing::Test {};
-using Formats = ::testing::Types<NF4, Int8, OnHost<Whole>, OnHost<NF4>, Shards>;
+using Formats = ::testing::Types<NF4, Int8, HostOffloaded<Dense>, HostOffloaded<NF4>, Shards>;
 TYPED_TEST_SUITE(PackedWeight, Formats);
 
 TYPED_TEST(PackedWeight, DoesWhatItsDenseWeightDoes) {

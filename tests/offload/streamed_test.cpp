@@ -22,25 +22,26 @@ namespace {
 Tensor some_weight() { return at::empty({37, 128}, at::kFloat).normal_(0, 1, make_generator(5)); }
 
 template <class F>
-struct OnHostFormat : ::testing::Test {};
-using Formats = ::testing::Types<Whole, NF4, Int8>;
-TYPED_TEST_SUITE(OnHostFormat, Formats);
+struct HostOffloadedFormat : ::testing::Test {};
+using Formats = ::testing::Types<Dense, NF4, Int8>;
+TYPED_TEST_SUITE(HostOffloadedFormat, Formats);
 
-TYPED_TEST(OnHostFormat, KeepsEveryBit) {
+TYPED_TEST(HostOffloadedFormat, KeepsEveryBit) {
   const Tensor weight = some_weight();
-  const auto packed = OnHost<TypeParam>::pack(weight);
+  const auto packed = HostOffloaded<TypeParam>::pack(weight);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const Tensor expected = TypeParam::unpack(TypeParam::pack(weight), dtype);
-    EXPECT_TRUE(OnHost<TypeParam>::unpack(packed, dtype).equal(expected));
+    EXPECT_TRUE(HostOffloaded<TypeParam>::unpack(packed, dtype).equal(expected));
     WeightStream stream;
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(OnHost<TypeParam>::unpack(packed, dtype).equal(expected));
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(HostOffloaded<TypeParam>::unpack(packed, dtype).equal(expected));
     // Each time it is fetched, and once more ahead of time as soon as it is known to come again.
     EXPECT_GE(stream.copied(), 3 * packed.host->size());
   }
 }
 
-TYPED_TEST(OnHostFormat, StaysWhereItIsWhenTheModelMoves) {
-  auto linear = Linear<Over<OnHost<TypeParam>, Plain>>::init(128, 37, false, {at::kFloat, make_generator(1)});
+TYPED_TEST(HostOffloadedFormat, StaysWhereItIsWhenTheModelMoves) {
+  auto linear =
+      Linear<Over<HostOffloaded<TypeParam>, Plain>>::init(128, 37, false, {at::kFloat, make_generator(1)});
   const auto* const memory = linear.weight.host->memory().const_data_ptr();
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % 4096, 0u) << "pages of its own can be pinned";
   EXPECT_EQ(parameter_count(linear), 0);
@@ -49,13 +50,13 @@ TYPED_TEST(OnHostFormat, StaysWhereItIsWhenTheModelMoves) {
   EXPECT_EQ(linear.weight.host->memory().const_data_ptr(), memory);
   // It is used where the model is now.
   const detail::StandFor scope(c10::kCUDA);
-  EXPECT_TRUE(OnHost<TypeParam>::unpack(linear.weight, at::kFloat).is_meta());
+  EXPECT_TRUE(HostOffloaded<TypeParam>::unpack(linear.weight, at::kFloat).is_meta());
 }
 
 // Kernels load whole vectors from where a tensor begins, as LibTorch's own tensors on CUDA do.
-TYPED_TEST(OnHostFormat, PartsLieApartAsTensorsOfTheirOwnDo) {
-  const auto packed = OnHost<TypeParam>::pack(some_weight());
-  const auto parts = OnHost<TypeParam>::fetch(packed);
+TYPED_TEST(HostOffloadedFormat, PartsLieApartAsTensorsOfTheirOwnDo) {
+  const auto packed = HostOffloaded<TypeParam>::pack(some_weight());
+  const auto parts = HostOffloaded<TypeParam>::fetch(packed);
   std::size_t tensors = 0;
   for_each_field(parts, [&](std::string_view name, const auto& field) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, Tensor>) {
@@ -66,16 +67,16 @@ TYPED_TEST(OnHostFormat, PartsLieApartAsTensorsOfTheirOwnDo) {
   EXPECT_GT(tensors, 0u);
 }
 
-TYPED_TEST(OnHostFormat, OnTheMetaDeviceHasASizeAndNoMemory) {
+TYPED_TEST(HostOffloadedFormat, OnTheMetaDeviceHasASizeAndNoMemory) {
   const auto options = at::TensorOptions(at::kFloat).device(at::kMeta);
-  const auto real = OnHost<TypeParam>::pack(some_weight());
+  const auto real = HostOffloaded<TypeParam>::pack(some_weight());
   const MemoryMeter memory(c10::kMeta);
-  const auto planned = OnHost<TypeParam>::empty(37, 128, options);
+  const auto planned = HostOffloaded<TypeParam>::empty(37, 128, options);
   EXPECT_EQ(planned.host->size(), real.host->size());
   EXPECT_FALSE(planned.host->memory().defined());
   EXPECT_EQ(memory.use().live, 0);
   const detail::StandFor scope(c10::kCUDA);
-  EXPECT_EQ(OnHost<TypeParam>::unpack(planned, at::kFloat).sizes(), at::IntArrayRef({37, 128}));
+  EXPECT_EQ(HostOffloaded<TypeParam>::unpack(planned, at::kFloat).sizes(), at::IntArrayRef({37, 128}));
 }
 
 // Losses of some steps and the adapters after them.
@@ -96,7 +97,7 @@ struct AtHand {
   using Policy = Quantized<F, LoRA<Attn>>;
 };
 template <>
-struct AtHand<Whole> {
+struct AtHand<Dense> {
   using Policy = LoRA<Attn>;
 };
 

@@ -16,8 +16,8 @@ using Model = testing::TinyVlm<LoRA<Attn>>;
 
 struct WaysToFit : ::testing::Test {
   Model::Config config = testing::tiny_config<Model>();
-  PlanWork work{.batch = 8, .seq = 120, .images = 1, .supervised = 4};
-  PlanOf plan_of = [this](const PlanSetup& s, const PlanWork& w) { return plan<Model>(config, s, w); };
+  StepShape work{.batch = 8, .seq = 120, .images = 1, .supervised = 4};
+  PlanOf plan_of = [this](const PlanSetup& s, const StepShape& w) { return plan<Model>(config, s, w); };
   Plan asked = plan_of({}, work);
 
   std::vector<Fit> within(std::int64_t budget, const PlanSetup& setup = {}) {
@@ -30,7 +30,7 @@ struct WaysToFit : ::testing::Test {
     return ways;
   }
 
-  static double flops_of_row(const Plan& p, const PlanWork& w) {
+  static double flops_of_row(const Plan& p, const StepShape& w) {
     return p.flops() / static_cast<double>(w.batch);
   }
 

@@ -38,7 +38,8 @@ struct Measured {
 };
 
 template <class Model>
-Measured measure_step(const Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory) {
+Measured measure_step(const Model& model, const PlanSetup& setup, const StepShape& work,
+                      MemoryMeter& memory) {
   const FlopMeter operations;
   memory.restart_peak();
   const auto side = model.config.vision.image_size;
@@ -66,7 +67,7 @@ Measured measure_step(const Model& model, const PlanSetup& setup, const PlanWork
 }
 
 template <class Model>
-Measured measure(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+Measured measure(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work) {
   MemoryMeter memory(c10::kCPU);
   Model model = trainable_model<Model>(config, setup, c10::Device(c10::kCPU), make_generator(3));
   const auto weights = memory.use().live;
@@ -91,7 +92,7 @@ void expect_within(double planned, double measured, double tolerance, const std:
 }
 
 template <class Model>
-void expect_as_planned(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+void expect_as_planned(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work) {
   const Plan planned = plan<Model>(config, setup, work);
   const Measured measured = measure<Model>(config, setup, work);
   expect_within(static_cast<double>(planned.peak_bytes), static_cast<double>(measured.peak), 0.01, "peak");
@@ -105,14 +106,14 @@ void expect_as_planned(const typename Model::Config& config, const PlanSetup& se
 }
 
 template <class Policy>
-void expect_planned(const PlanSetup& setup, const PlanWork& work, std::int64_t hidden_size = 64) {
+void expect_planned(const PlanSetup& setup, const StepShape& work, std::int64_t hidden_size = 64) {
   auto config = roomy_config<TinyVlm<Policy>>();
   config.language.hidden_size = hidden_size;
   config.language.intermediate_size = hidden_size * 43 / 16;
   expect_as_planned<TinyVlm<Policy>>(config, setup, work);
 }
 
-constexpr PlanWork kWork{.batch = 6, .seq = 150, .images = 2, .supervised = 9};
+constexpr StepShape kWork{.batch = 6, .seq = 150, .images = 2, .supervised = 9};
 
 TEST(Plan, AttentionAdapters) { expect_planned<LoRA<Attn>>({}, kWork); }
 TEST(Plan, RowsWithoutPaddingHaveNoMask) {
@@ -149,9 +150,9 @@ TEST(Plan, FourBitBaseOfFewTokens) {
 TEST(Plan, EightBitBaseRecomputed) {
   expect_planned<Quantized<Int8, LoRA<Attn>>>({.recompute = {.every = 1}}, kWork);
 }
-// Weights on the host, and the rooms that they are copied to, are most of what there is.
+// Weights on the host, and the buffers that they are copied to, are most of what there is.
 TEST(Plan, StreamedBase) {
-  const PlanWork few{.batch = 1, .seq = 24, .images = 1, .supervised = 3};
+  const StepShape few{.batch = 1, .seq = 24, .images = 1, .supervised = 3};
   for (const auto& [work, width] : {std::pair{kWork, 512}, std::pair{few, 1024}}) {
     expect_planned<Streamed<LoRA<Attn>>>({.dtype = at::kBFloat16}, work, width);
     expect_planned<Streamed<LoRA<Attn>, NF4>>({.recompute = {.every = 1}}, work, width);
@@ -257,7 +258,7 @@ TEST(Plan, CachedLatentsSpareTheTower) {
 
 TEST(Plan, RefusesWhatCannotBe) {
   using Model = TinyVlm<LoRA<Attn>>;
-  const auto error = [](const PlanSetup& setup, const PlanWork& work) {
+  const auto error = [](const PlanSetup& setup, const StepShape& work) {
     return testing::message_of([&] { plan<Model>(roomy_config<Model>(), setup, work); });
   };
   EXPECT_THAT(error({}, {.seq = 4, .supervised = 5}), ::testing::HasSubstr("5 supervised tokens do not fit"));

@@ -14,18 +14,18 @@ namespace {
 
 using namespace repro;
 
-using experiments::BioGptSteps;
-using experiments::CardStep;
+using experiments::BioGPTSteps;
 using experiments::CardTrial;
 using experiments::DeviceAskingResult;
 using experiments::DeviceScale;
+using experiments::DeviceStep;
 using experiments::PlacementSteps;
 using experiments::Sizes;
 using morphvlm::testing::message_of;
 
 const std::filesystem::path kPublished = std::filesystem::path(MORPHVLM_SOURCE_DIR) / "repro/published";
 
-CardStep made_up(const std::string& setting, double seconds = 0.1, std::int64_t trained = 11'558'912) {
+DeviceStep made_up(const std::string& setting, double seconds = 0.1, std::int64_t trained = 11'558'912) {
   return {.setting = setting,
           .rows = 4,
           .tokens = 64,
@@ -46,20 +46,20 @@ std::int64_t failures(const RowResult& row) {
 
 TEST(CardChecks, CatchAWrongPlanALossThatRisesAndWhatDoesNotFit) {
   const auto failed = [](auto&& change) {
-    CardStep step = made_up("bf16");
+    DeviceStep step = made_up("bf16");
     change(step);
     return std::ranges::count(card_checks({}, step), Outcome::failed, &Check::outcome);
   };
-  EXPECT_EQ(failed([](CardStep&) {}), 0);
-  EXPECT_EQ(failed([](CardStep& s) { s.peak = 9'500'000'000; }), 1);
-  EXPECT_EQ(failed([](CardStep& s) { s.peak = 10'600'000'000; }), 1);
-  EXPECT_EQ(failed([](CardStep& s) { s.losses.back() = 10.5; }), 1);
-  EXPECT_EQ(failed([](CardStep& s) { s.losses.back() = std::nan(""); }), 1);
-  EXPECT_EQ(failed([](CardStep& s) { s.fits = false; }), 1);
+  EXPECT_EQ(failed([](DeviceStep&) {}), 0);
+  EXPECT_EQ(failed([](DeviceStep& s) { s.peak = 9'500'000'000; }), 1);
+  EXPECT_EQ(failed([](DeviceStep& s) { s.peak = 10'600'000'000; }), 1);
+  EXPECT_EQ(failed([](DeviceStep& s) { s.losses.back() = 10.5; }), 1);
+  EXPECT_EQ(failed([](DeviceStep& s) { s.losses.back() = std::nan(""); }), 1);
+  EXPECT_EQ(failed([](DeviceStep& s) { s.fits = false; }), 1);
 }
 
 TEST(CardChecks, ACardThatIsTooSmallSkipsAndSaysSo) {
-  CardStep step = made_up("fp32");
+  DeviceStep step = made_up("fp32");
   step.fits = false;
   step.losses.clear();
   step.room = 8'000'000'000;
@@ -107,7 +107,7 @@ TEST(DeviceBioGpt, ComparesAStepWithThePublishedRates) {
 }
 
 CardTrial made_up_trial() {
-  CardStep whole = made_up("fp32, 1 x 512 tokens");
+  DeviceStep whole = made_up("fp32, 1 x 512 tokens");
   whole.planned = 17'000'000'000;
   whole.fits = false;
   whole.losses.clear();
@@ -146,7 +146,7 @@ std::vector<PlacementSteps> made_up_placements() {
   const double adapters = 16.0 * (14'630'912 - 11'558'912);
   std::vector<PlacementSteps> out;
   for (const bool live : {true, false}) {
-    CardStep all = made_up("Attn + CrossMlp", 0.1, 14'630'912), attention = made_up("Attn");
+    DeviceStep all = made_up("Attn + CrossMlp", 0.1, 14'630'912), attention = made_up("Attn");
     for (auto& bytes : all.bytes) bytes += adapters;
     if (live) all.losses = {10, 9.4, 8.9};
     out.push_back({"Attn + CrossMlp", live, all});

@@ -9,8 +9,8 @@
 namespace morphvlm::repro {
 namespace {
 
-using experiments::BioGptConvergence;
-using experiments::BioGptConvergenceResult;
+using experiments::BioGPTConvergence;
+using experiments::BioGPTConvergenceResult;
 using morphvlm::testing::message_of;
 
 const std::filesystem::path kBioFigures = std::filesystem::path(MORPHVLM_SOURCE_DIR) / "repro/published";
@@ -22,11 +22,11 @@ struct BioBehaviour {
   double flops_ratio = 3;                           ///< of a combined step to one on pictures alone
 };
 
-BioGptConvergenceResult made_up_bio(std::int64_t seeds, const BioBehaviour& b) {
-  BioGptConvergenceResult r;
+BioGPTConvergenceResult made_up_bio(std::int64_t seeds, const BioBehaviour& b) {
+  BioGPTConvergenceResult r;
   for (const bool combined : {true, false}) {
     for (std::int64_t seed = 0; seed < seeds; ++seed) {
-      experiments::BioGptRun run{.combined = combined, .seed = seed};
+      experiments::BioGPTRun run{.combined = combined, .seed = seed};
       const double noise = 0.003 * static_cast<double>((seed * 3 + (combined ? 1 : 0)) % 4);
       for (std::int64_t step = 0; step < 100; ++step) {
         const auto fall = [&](double rate, double end) {
@@ -49,17 +49,17 @@ BioGptConvergenceResult made_up_bio(std::int64_t seeds, const BioBehaviour& b) {
   return r;
 }
 
-RowResult table_row(const BioGptConvergenceResult& r) {
-  return biogpt_table_row(BioGptConvergence{}, r, kBioFigures);
+RowResult table_row(const BioGPTConvergenceResult& r) {
+  return biogpt_table_row(BioGPTConvergence{}, r, kBioFigures);
 }
-RowResult time_row(const BioGptConvergenceResult& r) {
-  return biogpt_time_row(BioGptConvergence{}, r, kBioFigures);
+RowResult time_row(const BioGPTConvergenceResult& r) {
+  return biogpt_time_row(BioGPTConvergence{}, r, kBioFigures);
 }
-RowResult step_row(const BioGptConvergenceResult& r) {
-  return biogpt_step_row(BioGptConvergence{}, r, kBioFigures);
+RowResult step_row(const BioGPTConvergenceResult& r) {
+  return biogpt_step_row(BioGPTConvergence{}, r, kBioFigures);
 }
 
-TEST(BioGptRows, CheaperStepsConvergeSooner) {
+TEST(BioGPTRows, CheaperStepsConvergeSooner) {
   const auto r = made_up_bio(5, {});
   const auto row = table_row(r);
   for (const auto& check : row.row.checks) EXPECT_EQ(check.outcome, Outcome::passed) << check.what;
@@ -68,31 +68,31 @@ TEST(BioGptRows, CheaperStepsConvergeSooner) {
   EXPECT_EQ(exit_code({row.row}), 0);
 }
 
-TEST(BioGptRows, SlowRunsOnPicturesContradict) {
+TEST(BioGPTRows, SlowRunsOnPicturesContradict) {
   EXPECT_EQ(table_row(made_up_bio(5, {.pictures_rate = 0.03})).row.verdict, Verdict::contradicted);
   EXPECT_EQ(time_row(made_up_bio(5, {.pictures_rate = 0.03})).row.verdict, Verdict::contradicted);
 }
 
-TEST(BioGptRows, StepsAreJudgedByTheLossOnPictures) {
+TEST(BioGPTRows, StepsAreJudgedByTheLossOnPictures) {
   EXPECT_EQ(step_row(made_up_bio(5, {.combined_end = 0.8})).row.verdict, Verdict::reproduced);
   EXPECT_EQ(step_row(made_up_bio(5, {.combined_end = 1.2})).row.verdict, Verdict::contradicted);
   EXPECT_EQ(step_row(made_up_bio(5, {})).row.verdict, Verdict::not_decidable);
 }
 
-TEST(BioGptRows, EqualFlopsAreFewerStepsOfTheCombinedRun) {
+TEST(BioGPTRows, EqualFlopsAreFewerStepsOfTheCombinedRun) {
   // At a slow fall the combined run, read after a third of the steps, is far behind.
   const auto row = time_row(made_up_bio(5, {.pictures_rate = 0.04, .combined_rate = 0.04}));
   EXPECT_GT(metric(row.report, "picture_loss_gap.flops").value, 0.3);
   EXPECT_NEAR(metric(row.report, "picture_loss_gap.steps").value, 0, 0.02);
 }
 
-TEST(BioGptRows, TooFewSeedsDecideNothing) {
+TEST(BioGPTRows, TooFewSeedsDecideNothing) {
   for (const auto& row : {table_row(made_up_bio(2, {})), time_row(made_up_bio(1, {})),
                           step_row(made_up_bio(2, {.combined_end = 0.5}))})
     EXPECT_EQ(row.row.verdict, Verdict::not_decidable);
 }
 
-TEST(BioGptRows, CatchWhatDoesNotRepeatAndRefuseWhatIsMissing) {
+TEST(BioGPTRows, CatchWhatDoesNotRepeatAndRefuseWhatIsMissing) {
   auto r = made_up_bio(3, {});
   r.repeated.history[0].loss = std::nextafter(r.repeated.history[0].loss, 9);
   EXPECT_EQ(step_row(r).row.checks.at(0).outcome, Outcome::failed);

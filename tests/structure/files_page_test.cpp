@@ -91,9 +91,9 @@ Other people's files say more than a reader here needs. A key that changes numbe
 refused with an error that names it. *But* lists the values of a refused key that are taken all the
 same. The other keys named here change no number and are passed over.
 
-A key that is not named is passed over, as in the library that wrote the file. In these objects it is
-an error instead: `rope_parameters`, `ffn_config`, all of `open_clip_config.json`,
-`adapter_config.json`, and a step of an image processor (`do_...`) that is not off.
+A key that is not named is passed over, as in the library that wrote the file. It is an error in
+`rope_parameters`, `ffn_config`, `open_clip_config.json` and `adapter_config.json`, among a GGUF's
+`llama.*`, and where it is a step of an image processor (`do_...`) that is not off.
 
 The lists are the readers' own. `tests/structure/files_page_test.cpp` holds this page to them.
 

@@ -14,11 +14,11 @@ inline LlamaConfig tiny_language<OpenLLaMA>() {
   return tiny_config<TinyVlm<NoAdapter>>().language;
 }
 template <>
-inline MptConfig tiny_language<MPT>() {
+inline MPTConfig tiny_language<MPT>() {
   return {.vocab_size = kTinyVocabulary, .d_model = 32, .n_layers = 4, .n_heads = 4};
 }
 template <>
-inline GptNeoXConfig tiny_language<GPTNeoX>() {
+inline GPTNeoXConfig tiny_language<GPTNeoX>() {
   return {.vocab_size = kTinyVocabulary,
           .hidden_size = 32,
           .num_hidden_layers = 4,
@@ -26,7 +26,7 @@ inline GptNeoXConfig tiny_language<GPTNeoX>() {
           .intermediate_size = 44};
 }
 template <>
-inline BioGptConfig tiny_language<BioGPT>() {
+inline BioGPTConfig tiny_language<BioGPT>() {
   return {.vocab_size = kTinyVocabulary,
           .hidden_size = 32,
           .num_hidden_layers = 4,

@@ -65,12 +65,12 @@ TEST(LoadTokenizer, NeoxFilesAreNormalized) {
 
 TEST(LoadTokenizer, WordEndsMakeItBioGpts) {
   const Tokenizer named = load_tokenizer(golden_file("biogpt_small"));
-  ASSERT_TRUE(std::holds_alternative<BioGptBpe>(named.kind));
+  ASSERT_TRUE(std::holds_alternative<BioGPTBpe>(named.kind));
   const auto folder =
       folder_of({{"vocab.json", testing::read_file_text(golden_file("biogpt_small/vocab.json"))},
                  {"merges.txt", testing::read_file_text(golden_file("biogpt_small/merges.txt"))}});
   const Tokenizer found = load_tokenizer(folder);
-  ASSERT_TRUE(std::holds_alternative<BioGptBpe>(found.kind));
+  ASSERT_TRUE(std::holds_alternative<BioGPTBpe>(found.kind));
   EXPECT_EQ(encode(found, "Mutations in BRCA1."), encode(named, "Mutations in BRCA1."));
 }
 

@@ -199,7 +199,7 @@ TEST(Tokenizer, RefusesWhatIsNotUtf8AndNegativeIds) {
 }
 
 // BioGptTokenizer of transformers 5.24.0 gives the same; what tokenizer.json gives is in tokenizers_5.json.
-TEST(Tokenizer, BioGptTakesIdsBeyondForItsUnknownToken) {
+TEST(Tokenizer, BioGPTTakesIdsBeyondForItsUnknownToken) {
   const Tokenizer tokenizer = load_tokenizer(golden_file("biogpt_small"));
   const TokenIds ids = encode(tokenizer, "Mutations in BRCA1.");
   TokenIds strange = ids;

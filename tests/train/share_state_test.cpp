@@ -49,7 +49,7 @@ struct ARun {
   explicit ARun(std::uint64_t seed) : part(Linear<>::init(2, 3, true, {at::kFloat, make_generator(seed)})) {
     set_trainable(part, "*", true);
     state = {.optimizer = AdamW::over(part, {})};
-    state.life = LifeWatch::over(state.optimizer, {});
+    state.life = GradientWatch::over(state.optimizer, {});
   }
   // Weights, moments and numbers of updates.
   std::vector<Tensor> tensors() const {

@@ -28,7 +28,7 @@ struct PocketConfig {
 /// Attention with learned positions: no rotary table, so q and k go in as they are.
 template <AdapterPolicy P>
 struct PocketAttention {
-  using Proj = Linear<On<P, SelfAttn>>;
+  using Proj = Linear<AdapterAt<P, SelfAttn>>;
   Proj q = {}, k = {}, v = {}, out = {};
   std::int64_t heads = 0;
 

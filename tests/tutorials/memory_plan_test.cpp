@@ -14,7 +14,7 @@ const Model::Config kConfig = presets::flamingo<Model>(presets::open_llama_3b, 4
 
 TEST(TutorialMemoryPlan, RowsAddUp) {
   const PlanSetup setup{.dtype = at::kBFloat16, .device = c10::kCUDA};
-  const PlanWork work{.batch = 1, .seq = 512};
+  const StepShape work{.batch = 1, .seq = 512};
   const Plan p = plan<Model>(kConfig, setup, work);
 
   EXPECT_EQ(p.trained_bytes, 4 * p.trainable);  // fp32, whatever the base
@@ -26,9 +26,9 @@ TEST(TutorialMemoryPlan, RowsAddUp) {
 }
 
 TEST(TutorialMemoryPlan, WaysToFit) {
-  const PlanOf plan_of = [](const PlanSetup& s, const PlanWork& w) { return plan<Model>(kConfig, s, w); };
+  const PlanOf plan_of = [](const PlanSetup& s, const StepShape& w) { return plan<Model>(kConfig, s, w); };
   const PlanSetup setup{.dtype = at::kBFloat16, .device = c10::kCUDA};
-  const PlanWork work{.batch = 8, .seq = 512};
+  const StepShape work{.batch = 8, .seq = 512};
   const std::int64_t budget = 12'000'000'000;
 
   ASSERT_GT(plan_of(setup, work).peak_bytes, budget);  // as asked, it does not fit

@@ -11,39 +11,39 @@ using testing::FlamingoCase;
 using testing::open_golden;
 
 template <class P>
-using BioGptFlamingo = VLM<ClipViT, Perceiver, BioGPT, P>;
+using BioGPTFlamingo = VLM<ClipViT, Perceiver, BioGPT, P>;
 
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(BioGPTParity, Logits) { FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_logits(); }
+TEST(BioGPTParity, Logits) { FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_logits(); }
 
 TEST(BioGPTParity, LanguageModelAlone) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_language_logits();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_language_logits();
 }
 
 TEST(BioGPTParity, LogitsInBf16) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_logits_in_bf16();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_logits_in_bf16();
 }
 
 TEST(BioGPTParity, AdapterLogitsAndGradients) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_adapter_gradients();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_adapter_gradients();
 }
 
 TEST(BioGPTParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_merged_logits();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_merged_logits();
 }
 
 TEST(BioGPTParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_greedy();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_greedy();
 }
 
 TEST(BioGPTParity, BeamSearch) {
-  FlamingoCase<BioGptFlamingo>{open_golden("flamingo_biogpt")}.expect_beams();
+  FlamingoCase<BioGPTFlamingo>{open_golden("flamingo_biogpt")}.expect_beams();
 }
 
 TEST(BioGPTSizes, AreThePublishedOnes) {
-  EXPECT_EQ(parameter_count(BioGpt<NoAdapter>::init(presets::biogpt_large, kShapesOnly)), 1'571'188'800);
-  EXPECT_EQ(parameter_count(BioGpt<NoAdapter>::init(presets::biogpt, kShapesOnly)), 346'763'264);
+  EXPECT_EQ(parameter_count(BioGPTModel<NoAdapter>::init(presets::biogpt_large, kShapesOnly)), 1'571'188'800);
+  EXPECT_EQ(parameter_count(BioGPTModel<NoAdapter>::init(presets::biogpt, kShapesOnly)), 346'763'264);
 }
 
 template <AdapterPolicy P>
@@ -58,14 +58,14 @@ TEST(BioGPTSizes, Adapters) {
   EXPECT_EQ((adapter_count<LoRA<Attn>>()), 11'034'624);
 }
 
-TEST(BioGpt, MorePositionsThanTheModelHasAreRefused) {
-  const BioGptConfig config{.vocab_size = 9,
+TEST(BioGPT, MorePositionsThanTheModelHasAreRefused) {
+  const BioGPTConfig config{.vocab_size = 9,
                             .hidden_size = 4,
                             .num_hidden_layers = 1,
                             .num_attention_heads = 2,
                             .intermediate_size = 8,
                             .max_position_embeddings = 5};
-  const auto model = BioGpt<NoAdapter>::init(config, {at::kFloat, make_generator(1)});
+  const auto model = BioGPTModel<NoAdapter>::init(config, {at::kFloat, make_generator(1)});
   EXPECT_EQ(testing::message_of([&] {
               model.context(at::zeros({1, 6}, at::kLong), {}, nullptr);
             }),

@@ -94,11 +94,12 @@ TEST_F(FlamingoParity, SharedPrefixAndSkippedLayersChangeNothing) {
       model.resample(model.encode_vision(testing::flamingo_pixels("pixels", 3))).slice(0, 0, 2);
   const Tensor whole = model.hidden({.ids = ids}, latents);
 
-  const Tensor entry = model.below({.ids = ids.slice(0, 0, 1)});
+  const Tensor entry = model.ungated_hidden({.ids = ids.slice(0, 0, 1)});
   VlmCache prefix;
-  model.hidden({.ids = ids.slice(0, 0, 1).slice(1, 0, cut), .entry = entry.slice(1, 0, cut)}, {}, &prefix);
+  model.hidden({.ids = ids.slice(0, 0, 1).slice(1, 0, cut), .ungated_hidden = entry.slice(1, 0, cut)}, {},
+               &prefix);
   VlmCache both = prefix.select_text(at::zeros({2}, at::kLong));
-  const TextInput rest{.ids = ids.slice(1, cut), .entry = entry.slice(1, cut).expand({2, -1, -1})};
+  const TextInput rest{.ids = ids.slice(1, cut), .ungated_hidden = entry.slice(1, cut).expand({2, -1, -1})};
   EXPECT_CLOSE(model.hidden(rest, latents, &both), whole.slice(1, cut), 1e-5);
 }
 

@@ -11,7 +11,7 @@
 namespace morphvlm::full_size_test {
 namespace {
 
-TEST(FullSize, BioGptLargeInBf16GoesToDiskAndBackAndReadsOneToken) {
+TEST(FullSize, BioGPTLargeInBf16GoesToDiskAndBackAndReadsOneToken) {
   const testing::ScratchFolder folder;
   struct statvfs disk = {};
   ASSERT_EQ(::statvfs(folder.path.c_str(), &disk), 0);
@@ -27,13 +27,14 @@ TEST(FullSize, BioGptLargeInBf16GoesToDiskAndBackAndReadsOneToken) {
   };
   Tensor before;
   {
-    const auto model = BioGpt<NoAdapter>::init(presets::biogpt_large, {at::kBFloat16, make_generator(1)});
+    const auto model =
+        BioGPTModel<NoAdapter>::init(presets::biogpt_large, {at::kBFloat16, make_generator(1)});
     before = logits_of(model);
     save_safetensors(file, state_dict(model));
   }
   EXPECT_GT(std::filesystem::file_size(file), 2 * 1'571'188'800ULL);
-  auto model =
-      BioGpt<NoAdapter>::init(presets::biogpt_large, {at::TensorOptions(at::kBFloat16).device(at::kMeta)});
+  auto model = BioGPTModel<NoAdapter>::init(presets::biogpt_large,
+                                            {at::TensorOptions(at::kBFloat16).device(at::kMeta)});
   load_state_dict(model, load_safetensors(file), file.string());
   const Tensor after = logits_of(model);
   EXPECT_TRUE(after.isfinite().all().item<bool>());

@@ -155,6 +155,13 @@ TEST(Sampling, DrawsFromWhatTransformersFiltersLeave) {
   }
 }
 
+TEST(Sampling, HoweverSmallTopPIsTheBestTokenStays) {
+  const Tensor logits = testing::formula_input("generate_logits", {3, 23}).mul(4);
+  const Tensor left = warp_logits(logits, {.top_p = 1e-12}).isfinite();
+  EXPECT_TRUE(left.sum(-1).eq(1).all().item<bool>()) << left;
+  EXPECT_TRUE(left.to(at::kLong).argmax(-1).equal(logits.argmax(-1)));
+}
+
 // 20,000 draws against the distribution, by chi-square with 4 degrees of freedom: 18.5 is passed once in a
 // thousand.
 TEST(Sampling, DrawsFollowTheDistribution) {

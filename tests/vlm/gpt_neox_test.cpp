@@ -46,15 +46,16 @@ TEST(GPTNeoXParity, ParallelResidualPartialRotaryTiedHead) {
 }
 
 TEST(GPTNeoXSizes, RedPajamaIncite3B) {
-  EXPECT_EQ(parameter_count(GptNeoX<NoAdapter>::init(presets::redpajama_incite_3b, kShapesOnly)),
+  EXPECT_EQ(parameter_count(GPTNeoXModel<NoAdapter>::init(presets::redpajama_incite_3b, kShapesOnly)),
             2'775'864'320);
 }
 
 TEST(GPTNeoX, OddRotaryDimensionIsRefused) {
-  GptNeoXConfig config;
+  GPTNeoXConfig config;
   config.rotary_pct = 0.34;
-  EXPECT_NE(testing::message_of([&] { GptNeoX<NoAdapter>::init(config, kShapesOnly); }).find("27 dimensions"),
-            std::string::npos);
+  EXPECT_NE(
+      testing::message_of([&] { GPTNeoXModel<NoAdapter>::init(config, kShapesOnly); }).find("27 dimensions"),
+      std::string::npos);
 }
 
 }  // namespace

@@ -11,43 +11,44 @@ using testing::FlamingoCase;
 using testing::open_golden;
 
 template <class P>
-using MptFlamingo = VLM<ClipViT, Perceiver, MPT, P>;
+using MPTFlamingo = VLM<ClipViT, Perceiver, MPT, P>;
 
 const Init kShapesOnly{at::TensorOptions(at::kFloat).device(at::kMeta)};
 
-TEST(MPTParity, Logits) { FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_logits(); }
+TEST(MPTParity, Logits) { FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_logits(); }
 
 TEST(MPTParity, LanguageModelAlone) {
-  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_language_logits();
+  FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_language_logits();
 }
 
 TEST(MPTParity, LogitsInBf16) {
-  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_logits_in_bf16();
+  FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_logits_in_bf16();
 }
 
 TEST(MPTParity, AdapterLogitsAndGradients) {
-  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
+  FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_adapter_gradients();
 }
 
 TEST(MPTParity, MergedAdaptersLeaveLogits) {
-  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_merged_logits();
+  FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_merged_logits();
 }
 
 TEST(MPTParity, GreedyDecodingWithCacheAndLeftPadding) {
-  FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_greedy();
+  FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_greedy();
 }
 
-TEST(MPTParity, BeamSearch) { FlamingoCase<MptFlamingo>{open_golden("flamingo_mpt")}.expect_beams(); }
+TEST(MPTParity, BeamSearch) { FlamingoCase<MPTFlamingo>{open_golden("flamingo_mpt")}.expect_beams(); }
 
 TEST(MPTParity, WithoutNormsAndUnderTransformersNames) {
-  const FlamingoCase<MptFlamingo> hf{open_golden("flamingo_mpt_hf")};
+  const FlamingoCase<MPTFlamingo> hf{open_golden("flamingo_mpt_hf")};
   hf.expect_logits(hf_mpt_key);
   hf.expect_language_logits(hf_mpt_key);
 }
 
 TEST(MPTSizes, AreThePublishedOnes) {
-  EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(presets::mpt_1b_redpajama, kShapesOnly)), 1'311'442'944);
-  EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(presets::mpt_7b, kShapesOnly)), 6'649'286'656);
+  EXPECT_EQ(parameter_count(MPTModel<NoAdapter>::init(presets::mpt_1b_redpajama, kShapesOnly)),
+            1'311'442'944);
+  EXPECT_EQ(parameter_count(MPTModel<NoAdapter>::init(presets::mpt_7b, kShapesOnly)), 6'649'286'656);
 }
 
 // The published count is that of the checkpoint's 50,432 rows, of which OpenFlamingo keeps 50,280.
@@ -55,7 +56,7 @@ TEST(MPTSizes, CountGoesByTheTablesRows) {
   auto config = presets::mpt_1b_redpajama;
   EXPECT_EQ(config.vocab_size, 50432);
   config.vocab_size = 50280;
-  EXPECT_EQ(parameter_count(Mpt<NoAdapter>::init(config, kShapesOnly)), 1'311'442'944 - 152 * 2048);
+  EXPECT_EQ(parameter_count(MPTModel<NoAdapter>::init(config, kShapesOnly)), 1'311'442'944 - 152 * 2048);
 }
 
 // OpenFlamingo-3B: three added tokens, table of 50,280 rows, trained by default: perceiver, gated blocks with
@@ -71,10 +72,10 @@ TEST(MPTSizes, OpenFlamingo3B) {
   EXPECT_EQ(trainable_count(model), 1'046'992'944);
 }
 
-TEST(Mpt, HeadsThatDoNotDivideTheWidthAreRefused) {
-  MptConfig config;
+TEST(MPT, HeadsThatDoNotDivideTheWidthAreRefused) {
+  MPTConfig config;
   config.n_heads = 7;
-  EXPECT_EQ(testing::message_of([&] { Mpt<NoAdapter>::init(config, kShapesOnly); }),
+  EXPECT_EQ(testing::message_of([&] { MPTModel<NoAdapter>::init(config, kShapesOnly); }),
             "MPT: 7 heads do not divide width 2048");
 }
 

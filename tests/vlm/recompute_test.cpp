@@ -80,6 +80,9 @@ TEST(Recompute, StartsAtTheFirstTrainedLayer) {
 TEST(Recompute, StartsAtTheFirstBlockWhoseMediaAreTrained) {
   expect_unchanged<NoAdapter>({.every = 1}, true);
 }
+TEST(Recompute, StartsAtTheFirstBlockThatIsTrainedItself) {
+  expect_unchanged<LoRA<CrossMlp>>({.every = 1}, false);
+}
 TEST(Recompute, AsManyLayersAsAreAskedFor) {
   using Model = TinyVlm<LoRA<Attn>>;
   auto model = testing::tiny_model<Model>(7, testing::tiny_config<Model>(), at::kFloat);
@@ -94,6 +97,19 @@ TEST(Recompute, AsManyLayersAsAreAskedFor) {
 
 template <class L>
 struct RecomputeIn : ::testing::Test {
+  // Bytes that the layers alone keep, without gated blocks.
+  template <class Policy>
+  static std::int64_t kept_by_layers(const Recompute& recompute) {
+    using Model = VLM<ClipViT, Perceiver, L, Policy>;
+    auto model = Model::init(testing::tiny_config_with<Model>(), {at::kFloat, make_generator(4)});
+    set_trainable_parts(model, {});
+    model.recompute = recompute;
+    const Tensor ids = at::tensor({3L, 5L, 6L, 7L, 8L}, at::kLong).view({1, 5});
+    MemoryMeter meter(c10::kCPU);
+    const Tensor hidden = model.hidden({.ids = ids, .without_gated_blocks = true}, {});
+    return meter.use().live;
+  }
+
   template <class Policy>
   static void expect_same(const Recompute& recompute) {
     using Model = VLM<ClipViT, Perceiver, L, Policy>;
@@ -107,6 +123,8 @@ TYPED_TEST_SUITE(RecomputeIn, Languages);
 TYPED_TEST(RecomputeIn, FeedForwardsAlone) {
   this->template expect_same<LoRA<Attn>>({.feed_forward = true});
   this->template expect_same<LoRA<Attn, FeedForward>>({.feed_forward = true});
+  EXPECT_LT(this->template kept_by_layers<LoRA<Attn>>({.feed_forward = true}),
+            this->template kept_by_layers<LoRA<Attn>>({}));
 }
 
 TYPED_TEST(RecomputeIn, FeedForwardsAndWholeLayers) {

@@ -62,7 +62,7 @@ inline constexpr auto field_notes<LoRAConfig> = std::to_array<FieldNote>(
      {"init", "how the factors start: kaiming or pissa; PEFT's init_lora_weights"}});
 
 /// No adapter: empty, so that a Linear carrying it is as small as one that never heard of adapters.
-struct Plain {};
+struct NoWeights {};
 
 /// The two factors. Field names as PEFT's; masters are kept in the dtype they are given (fp32 by default) and
 /// are cast to the activation's dtype on use. PyTorch equivalent: `peft.tuners.lora.Linear`, dropout 0.

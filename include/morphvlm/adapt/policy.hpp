@@ -19,7 +19,7 @@ struct NoAdapter {
   struct Config {};
   /// No adapter, whatever the site.
   template <AdapterSite S>
-  using At = Plain;
+  using At = NoWeights;
 };
 
 /// LoRA at the listed sites: `LoRA<Attn>`, `LoRA<Attn, CrossMlp>` (Multimodal-GPT's default), ...
@@ -32,9 +32,9 @@ struct LoRA {
       "morphvlm: LoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
   /// One config for the adapters of all sites.
   using Config = LoRAConfig;
-  /// LowRank at the listed sites, Plain elsewhere.
+  /// LowRank at the listed sites, NoWeights elsewhere.
   template <AdapterSite Site>
-  using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, Plain>;
+  using At = std::conditional_t<covers<Sites<S...>, Site>, LowRank, NoWeights>;
 };
 
 /// DoRA at the listed sites: `DoRA<Attn>`, as LoRA's.
@@ -47,9 +47,9 @@ struct DoRA {
       "morphvlm: DoRA<...> takes adapter sites: SelfAttn, CrossAttn, Mlp, CrossMlp, Attn, FeedForward");
   /// One config for the adapters of all sites.
   using Config = LoRAConfig;
-  /// WeightDecomposed at the listed sites, Plain elsewhere.
+  /// WeightDecomposed at the listed sites, NoWeights elsewhere.
   template <AdapterSite Site>
-  using At = std::conditional_t<covers<Sites<S...>, Site>, WeightDecomposed, Plain>;
+  using At = std::conditional_t<covers<Sites<S...>, Site>, WeightDecomposed, NoWeights>;
 };
 
 /// What a model template takes as its adapter argument.
@@ -62,19 +62,19 @@ concept AdapterPolicy = requires {
   typename P::template At<CrossMlp>;
 };
 
-/// The adapter that policy P puts at a site: `Linear<On<P, SelfAttn>>`.
+/// The adapter that policy P puts at a site: `Linear<AdapterAt<P, SelfAttn>>`.
 template <AdapterPolicy P, AdapterSite S>
-using On = typename P::template At<S>;
+using AdapterAt = typename P::template At<S>;
 
 /// Whether policy P adapts the site at all.
 template <AdapterPolicy P, AdapterSite S>
-inline constexpr bool adapts = !std::is_same_v<On<P, S>, Plain>;
+inline constexpr bool adapts = !std::is_same_v<AdapterAt<P, S>, NoWeights>;
 
 /// Builds the adapter `A` for a projection in -> out. A new kind of adapter overloads or specialises this.
 template <class A, class Config>
 A make_adapter(std::int64_t in, std::int64_t out, const Config& config, const TensorOptions& options,
                const at::Generator& generator) {
-  if constexpr (std::is_same_v<A, Plain>) {
+  if constexpr (std::is_same_v<A, NoWeights>) {
     return {};
   } else {
     return A::init(in, out, config, options, generator);
@@ -112,7 +112,7 @@ bool is_merged(const A& adapter) {
   if constexpr (requires { adapter.merged; }) {
     return adapter.merged;
   } else {
-    return std::is_same_v<A, Plain>;
+    return std::is_same_v<A, NoWeights>;
   }
 }
 

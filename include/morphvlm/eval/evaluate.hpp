@@ -81,10 +81,10 @@ std::vector<std::string> answer_batch(const Model& model, const TextCodec& codec
   const PaddedIds padded = pad_rows(distinct, codec.pad_token, Padding::left);
   VlmCache cache;
   const TextInput whole{.ids = padded.ids, .attention_mask = padded.mask};
-  const Tensor entry = model.below(whole.to(device), &cache);
+  const Tensor entry = model.ungated_hidden(whole.to(device), &cache);
   const auto prefix_time = batch.text.prefix.ids.size(1);
-  batch.text.prefix.entry = entry.slice(1, 0, prefix_time);
-  batch.text.rest.entry = entry.slice(1, prefix_time).index_select(0, batch.text.rows);
+  batch.text.prefix.ungated_hidden = entry.slice(1, 0, prefix_time);
+  batch.text.rest.ungated_hidden = entry.slice(1, prefix_time).index_select(0, batch.text.rows);
   const Tensor out = hidden(model, batch.text, latents, &cache);
   const GenerateConfig how{.max_new_tokens = config.max_new_tokens,
                            .eos_token_id = codec.eoc_token,

@@ -44,7 +44,7 @@ inline Json hf_config(const LlamaConfig& c) {
 }
 
 /// A GPT-NeoX's config.json.
-inline Json hf_config(const GptNeoXConfig& c) {
+inline Json hf_config(const GPTNeoXConfig& c) {
   return {{"architectures", Json::array({"GPTNeoXForCausalLM"})},
           {"model_type", "gpt_neox"},
           {"vocab_size", c.vocab_size},
@@ -67,7 +67,7 @@ inline Json hf_config(const GptNeoXConfig& c) {
 }
 
 /// A BioGPT's config.json.
-inline Json hf_config(const BioGptConfig& c) {
+inline Json hf_config(const BioGPTConfig& c) {
   return {{"architectures", Json::array({"BioGptForCausalLM"})},
           {"model_type", "biogpt"},
           {"vocab_size", c.vocab_size},
@@ -93,7 +93,7 @@ inline Json shortest_number(double value) {
 
 /// An MPT's config.json: MPT-1B's own form where q and k are normalised, since transformers' MPT does not do
 /// that; otherwise transformers'.
-inline Json hf_config(const MptConfig& c) {
+inline Json hf_config(const MPTConfig& c) {
   Json json = {{"architectures", Json::array({c.attn_qk_ln ? "MosaicGPT" : "MptForCausalLM"})},
                {"model_type", c.attn_qk_ln ? "mosaic_gpt" : "mpt"},
                {"vocab_size", c.vocab_size},
@@ -123,7 +123,7 @@ inline Json hf_config(const MptConfig& c) {
 template <class M>
 StateDict hf_weights(const M& model) {
   StateDict dict = merged_state(model);
-  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(model.config)>, MptConfig>) {
+  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(model.config)>, MPTConfig>) {
     if (!model.config.attn_qk_ln) {
       for (auto& [key, t] : dict) key = hf_mpt_key(std::move(key));
     }

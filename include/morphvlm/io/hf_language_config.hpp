@@ -173,7 +173,7 @@ inline void expect_as_said(const Json& json, std::string_view key, std::string_v
 /// An MPT's sizes from its config.json: MPT-1B's flat form (`model_type` mosaic_gpt), or the later one with
 /// `attn_config`. `where` leads the message of errors: a missing size, a wrong type, a feature that is not
 /// here.
-inline MptConfig mpt_config_from_hf(const Json& json, const std::string& where) {
+inline MPTConfig mpt_config_from_hf(const Json& json, const std::string& where) {
   detail::expect_object(json, where);
   const bool nested = json.contains("attn_config");
   const Json& attention =
@@ -189,7 +189,7 @@ inline MptConfig mpt_config_from_hf(const Json& json, const std::string& where) 
   refuse_keys(detail::expect_object(feed_forward, where + ": ffn_config"), kMptFeedForwardKeys,
               where + ": ffn_config");
   refuse_unknown_keys(feed_forward, kMptFeedForwardKeys, where + ": ffn_config");
-  MptConfig config{.attn_qk_ln = false};
+  MPTConfig config{.attn_qk_ln = false};
   detail::take_size(config.vocab_size, json, "vocab_size", where);
   detail::take_size(config.d_model, json, "d_model", where);
   detail::take_size(config.n_layers, json, "n_layers", where);
@@ -208,12 +208,12 @@ inline MptConfig mpt_config_from_hf(const Json& json, const std::string& where) 
 
 /// A GPT-NeoX's sizes from its config.json, with the rotation as `rotary_pct` and `rotary_emb_base` where
 /// `rope_parameters`, which transformers 5 writes, lacks it. Errors as above.
-inline GptNeoXConfig gpt_neox_config_from_hf(const Json& json, const std::string& where) {
+inline GPTNeoXConfig gpt_neox_config_from_hf(const Json& json, const std::string& where) {
   detail::expect_object(json, where);
   refuse_keys(json, kHfConfigKeys, where);
   refuse_keys(json, kGptNeoXConfigKeys, where);
   const detail::HfRope rope(json, kGptNeoXRopeKeys, where);
-  GptNeoXConfig config{.rotary_pct = 0.25, .use_parallel_residual = true};  // what HF takes for granted
+  GPTNeoXConfig config{.rotary_pct = 0.25, .use_parallel_residual = true};  // what HF takes for granted
   detail::take_size(config.vocab_size, json, "vocab_size", where);
   detail::take_size(config.hidden_size, json, "hidden_size", where);
   detail::take_size(config.num_hidden_layers, json, "num_hidden_layers", where);
@@ -257,11 +257,11 @@ inline LlamaConfig llama_config_from_hf(const Json& json, const std::string& whe
 }
 
 /// A BioGPT's sizes from its config.json. Errors as above.
-inline BioGptConfig bio_gpt_config_from_hf(const Json& json, const std::string& where) {
+inline BioGPTConfig bio_gpt_config_from_hf(const Json& json, const std::string& where) {
   detail::expect_object(json, where);
   refuse_keys(json, kHfConfigKeys, where);
   refuse_keys(json, kBioGptConfigKeys, where);
-  BioGptConfig config{.max_position_embeddings = 1024};  // what HF takes for granted
+  BioGPTConfig config{.max_position_embeddings = 1024};  // what HF takes for granted
   detail::take_size(config.vocab_size, json, "vocab_size", where);
   detail::take_size(config.hidden_size, json, "hidden_size", where);
   detail::take_size(config.num_hidden_layers, json, "num_hidden_layers", where);
@@ -277,12 +277,12 @@ template <class Config>
 Config language_config_from_hf(const Json& json, const std::string& where) {
   if constexpr (std::is_same_v<Config, LlamaConfig>) {
     return llama_config_from_hf(json, where);
-  } else if constexpr (std::is_same_v<Config, MptConfig>) {
+  } else if constexpr (std::is_same_v<Config, MPTConfig>) {
     return mpt_config_from_hf(json, where);
-  } else if constexpr (std::is_same_v<Config, BioGptConfig>) {
+  } else if constexpr (std::is_same_v<Config, BioGPTConfig>) {
     return bio_gpt_config_from_hf(json, where);
   } else {
-    static_assert(std::is_same_v<Config, GptNeoXConfig>, "morphvlm: no reader of config.json for this model");
+    static_assert(std::is_same_v<Config, GPTNeoXConfig>, "morphvlm: no reader of config.json for this model");
     return gpt_neox_config_from_hf(json, where);
   }
 }

@@ -40,7 +40,7 @@ inline constexpr std::array<std::pair<ModelDtype, std::string_view>, 2> enum_nam
     {{ModelDtype::float32, "float32"}, {ModelDtype::bfloat16, "bfloat16"}}};
 
 /// config.json of a model folder.
-struct ModelJoin {
+struct ModelFolderConfig {
   JoinedVision vision = {};                ///< what leaves the tower
   ModelDtype dtype = ModelDtype::float32;  ///< the frozen tower and language model are held in
   std::int64_t vocab_size = 0;  ///< after tokens were added; the language model's tables are resized to it
@@ -53,7 +53,7 @@ struct ModelJoin {
 /// An opened model folder: what its parts are. Nothing but configs has been read.
 struct ModelDirectory {
   std::filesystem::path folder = {};  ///< with vision/, language/ and flamingo/ in it
-  ModelJoin join = {};                ///< its config.json
+  ModelFolderConfig join = {};        ///< its config.json
   std::string vision_type = {};       ///< "clip_vit" (SigLIP and DINOv2 as well) or "efficientnet_lite0"
   std::string language_type = {};  ///< model_type of language/config.json: "llama", "mpt", "mosaic_gpt", ...
 };
@@ -66,7 +66,7 @@ inline StateDict with_prefix(std::string_view prefix, const StateDict& dict) {
   return out;
 }
 
-inline void expect_sizes(const ModelJoin& join, const std::string& where) {
+inline void expect_sizes(const ModelFolderConfig& join, const std::string& where) {
   const auto size = [&](std::int64_t value, const char* key, std::int64_t most = kMaxModelWidth) {
     expect_model_size(value, key, where, most);
   };
@@ -99,7 +99,7 @@ inline void expect_few_added(std::int64_t rows, std::int64_t vocab_size,
 inline ModelDirectory open_model_directory(const std::filesystem::path& folder) {
   ModelDirectory out{.folder = folder};
   const auto config = folder / "config.json";
-  out.join = from_json<ModelJoin>(read_json(config), config.string());
+  out.join = from_json<ModelFolderConfig>(read_json(config), config.string());
   const auto& join = out.join;
   detail::expect_sizes(join, config.string());
   expect(join.media_token_id >= 0 && join.media_token_id < join.vocab_size && join.eoc_token_id >= 0 &&
@@ -118,10 +118,10 @@ inline bool has_blocks(const ModelDirectory& d) { return std::filesystem::exists
 namespace detail {
 
 template <class Model>
-void draw_blocks(Model& model, const at::Generator& generator, WeightSources& sources) {
+void init_blocks(Model& model, const at::Generator& generator, WeightSources& sources) {
   const Init init{at::kFloat, generator};
-  model.draw_resampler(init);
-  model.draw_gated_blocks(init);
+  model.init_resampler(init);
+  model.init_gated_blocks(init);
   visit(model, [&](const std::string& name, const Tensor&) {
     if (matches(name, "perceiver.*") || matches(name, "gated_cross_attn.*")) sources[name] = "made here";
   });
@@ -165,7 +165,7 @@ Model load_model_directory(const ModelDirectory& d, typename Model::Config confi
   resize_vocabulary(model.lang_encoder, d.join.vocab_size, init.generator);
   model.config.language = model.lang_encoder.config;
   if (blocks.defined() && !has_blocks(d))
-    detail::draw_blocks(model, blocks, sources);
+    detail::init_blocks(model, blocks, sources);
   else
     load_flamingo_checkpoint(
         model, detail::find_file(d.folder / "flamingo", {"checkpoint.safetensors", "checkpoint.pt"}),

@@ -24,7 +24,7 @@ namespace morphvlm {
 
 /// Sizes of a BioGPT, by HF's names. Defaults: BioGPT-Large. Its config.json says layer_norm_eps 1e-12, which
 /// HF's model ignores; so does this one (1e-5).
-struct BioGptConfig {
+struct BioGPTConfig {
   std::int64_t vocab_size = 57717;              ///< rows of the embedding
   std::int64_t hidden_size = 1600;              ///< width of a token
   std::int64_t num_hidden_layers = 48;          ///< decoder layers
@@ -36,9 +36,9 @@ struct BioGptConfig {
 
 /// HF equivalent: `BioGptAttention`.
 template <AdapterPolicy P>
-struct BioGptAttention {
+struct BioGPTAttention {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, SelfAttn>>;
+  using Proj = Linear<AdapterAt<P, SelfAttn>>;
   Proj k_proj = {};        ///< [dim, dim], with bias
   Proj v_proj = {};        ///< [dim, dim], with bias
   Proj q_proj = {};        ///< [dim, dim], with bias
@@ -54,10 +54,10 @@ struct BioGptAttention {
 
 /// HF equivalent: `BioGptDecoderLayer`; exact GELU.
 template <AdapterPolicy P>
-struct BioGptLayer {
+struct BioGPTLayer {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, Mlp>>;
-  BioGptAttention<P> self_attn = {};    ///< over the text so far
+  using Proj = Linear<AdapterAt<P, Mlp>>;
+  BioGPTAttention<P> self_attn = {};    ///< over the text so far
   LayerNorm self_attn_layer_norm = {};  ///< before the attention
   Proj fc1 = {};                        ///< [intermediate_size, dim], with bias
   Proj fc2 = {};                        ///< [dim, intermediate_size], with bias
@@ -71,9 +71,9 @@ struct BioGptLayer {
   }
 
   /// Random parameters of these sizes.
-  static BioGptLayer init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter) {
+  static BioGPTLayer init(const BioGPTConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto d = c.hidden_size;
-    const auto attention = [&] { return BioGptAttention<P>::Proj::init(d, d, true, init, adapter); };
+    const auto attention = [&] { return BioGPTAttention<P>::Proj::init(d, d, true, init, adapter); };
     return {.self_attn = {.k_proj = attention(),
                           .v_proj = attention(),
                           .q_proj = attention(),
@@ -88,20 +88,20 @@ struct BioGptLayer {
 
 /// Everything there is: the head is tied to the embedding.
 template <AdapterPolicy P>
-struct BioGptTrunk {
+struct BioGPTTrunk {
   Embedding embed_tokens = {};              ///< [vocab_size, dim]; the head too
   Embedding embed_positions = {};           ///< [2 + max_position_embeddings, dim]: position p is row p + 2
-  std::vector<BioGptLayer<P>> layers = {};  ///< in order
+  std::vector<BioGPTLayer<P>> layers = {};  ///< in order
   LayerNorm layer_norm = {};                ///< after the last layer
 };
 
 /// HF equivalent: `BioGptForCausalLM`.
 template <AdapterPolicy P>
-struct BioGpt {
+struct BioGPTModel {
   /// Rows of the position table that HF leaves unused at its beginning.
   static constexpr std::int64_t position_offset = 2;
-  BioGptTrunk<P> biogpt = {};  ///< all but the head
-  BioGptConfig config = {};    ///< its sizes
+  BioGPTTrunk<P> biogpt = {};  ///< all but the head
+  BioGPTConfig config = {};    ///< its sizes
 
   /// Mask and positions for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
   /// cache and new tokens and may be undefined. Padding stands at -1, as in HF's model. Error: more positions
@@ -148,16 +148,16 @@ struct BioGpt {
   std::vector<Tensor*> token_tables() { return {&biogpt.embed_tokens.weight}; }
 
   /// Random parameters of these sizes.
-  static BioGpt init(const BioGptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+  static BioGPTModel init(const BioGPTConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0,
            "BioGPT: ", c.num_attention_heads, " heads do not divide width ", c.hidden_size);
-    BioGpt m{.biogpt = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
-                        .embed_positions =
-                            Embedding::init(c.max_position_embeddings + position_offset, c.hidden_size, init),
-                        .layer_norm = LayerNorm::init(c.hidden_size, init)},
-             .config = c};
+    BioGPTModel m{.biogpt = {.embed_tokens = Embedding::init(c.vocab_size, c.hidden_size, init),
+                             .embed_positions = Embedding::init(c.max_position_embeddings + position_offset,
+                                                                c.hidden_size, init),
+                             .layer_norm = LayerNorm::init(c.hidden_size, init)},
+                  .config = c};
     for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
-      m.biogpt.layers.push_back(BioGptLayer<P>::init(c, init, adapter));
+      m.biogpt.layers.push_back(BioGPTLayer<P>::init(c, init, adapter));
     return m;
   }
 };
@@ -165,10 +165,10 @@ struct BioGpt {
 /// BioGPT as a language model.
 struct BioGPT {
   /// The sizes.
-  using Config = BioGptConfig;
+  using Config = BioGPTConfig;
   /// The parameters, adapted as P says.
   template <AdapterPolicy P>
-  using Module = BioGpt<P>;
+  using Module = BioGPTModel<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "biogpt.layers";
   /// Width of a token.

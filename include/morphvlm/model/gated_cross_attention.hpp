@@ -41,14 +41,14 @@ inline Tensor gate(const Tensor& value, const Tensor& like) { return at::tanh(va
 template <class First, class Last>
 bool is_gated_step(const Tensor& x, const LayerNorm& norm, const First& first, const Last& last,
                    const Tensor& gate) {
-  return is_bare(first, x) && is_bare(last, x) && can_be_a_step(norm, x) &&
+  return is_unadapted(first, x) && is_unadapted(last, x) && can_be_a_step(norm, x) &&
          gate.scalar_type() == x.scalar_type();
 }
 
 template <class Last>
 Tensor add_gated(const Tensor& x, const Last& last, const Tensor& hidden, const Tensor& gate) {
-  return few_rows_products(hidden.contiguous(), {last.weight}, {last.bias},
-                           {.gate = gate, .onto = x, .weights_are_old = true})
+  return gemv_products(hidden.contiguous(), {last.weight}, {last.bias},
+                       {.gate = gate, .onto = x, .weights_are_old = true})
       .front();
 }
 }  // namespace detail
@@ -57,18 +57,17 @@ Tensor add_gated(const Tensor& x, const Last& last, const Tensor& hidden, const 
 /// `helpers.GatedCrossAttentionBlock`. The feed-forward applies to tokens without media as well.
 template <AdapterPolicy P = NoAdapter>
 struct GatedCrossAttention {
-  MaskedCrossAttention<P> attn = {};           ///< of text over media (attn)
-  Tensor attn_gate = {};                       ///< [1]
-  NormedFeedForward<On<P, CrossMlp>> ff = {};  ///< of the text (ff)
-  Tensor ff_gate = {};                         ///< [1]
+  MaskedCrossAttention<P> attn = {};                  ///< of text over media (attn)
+  Tensor attn_gate = {};                              ///< [1]
+  NormedFeedForward<AdapterAt<P, CrossMlp>> ff = {};  ///< of the text (ff)
+  Tensor ff_gate = {};                                ///< [1]
 
   /// x [batch, time, dim] -> the same. `recompute`: the backward pass keeps the feed-forward's input alone.
   Tensor operator()(const Tensor& x, const MediaKeyValues& media, const MediaMask& mask,
                     bool recompute = false) const {
-    if constexpr (detail::FewRowsProjection<typename MaskedCrossAttention<P>::Proj>) {
+    if constexpr (detail::GemvProjection<typename MaskedCrossAttention<P>::Proj>) {
       if (detail::is_gated_step(x, attn.norm, attn.to_q, attn.to_out, attn_gate)) {
-        const Tensor q =
-            few_rows_products(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
+        const Tensor q = gemv_products(x, {attn.to_q.weight}, {attn.to_q.bias}, normed_by(attn.norm)).front();
         return feed_forward(detail::add_gated(x, attn.to_out, attn.attended(q, media, mask), attn_gate));
       }
     }
@@ -77,11 +76,11 @@ struct GatedCrossAttention {
 
   /// The block for tokens that have no media: only the feed-forward acts.
   Tensor feed_forward(const Tensor& x, bool recompute = false) const {
-    if constexpr (detail::FewRowsProjection<decltype(ff.fc_in)>) {
+    if constexpr (detail::GemvProjection<decltype(ff.fc_in)>) {
       if (detail::is_gated_step(x, ff.norm, ff.fc_in, ff.fc_out, ff_gate)) {
-        FewRowsSteps steps = normed_by(ff.norm);
+        GemvFusion steps = normed_by(ff.norm);
         steps.gelu = true;
-        const Tensor hidden = few_rows_products(x, {ff.fc_in.weight}, {ff.fc_in.bias}, steps).front();
+        const Tensor hidden = gemv_products(x, {ff.fc_in.weight}, {ff.fc_in.bias}, steps).front();
         return detail::add_gated(x, ff.fc_out, hidden, ff_gate);
       }
     }
@@ -96,7 +95,7 @@ struct GatedCrossAttention {
     const auto gate_tensor = [&] { return at::full({1}, c.gate_value, init.options); };
     return {.attn = MaskedCrossAttention<P>::init(dim, media_dim, c.heads, c.head_dim, init, adapter),
             .attn_gate = gate_tensor(),
-            .ff = NormedFeedForward<On<P, CrossMlp>>::init(dim, c.ff_mult, init, adapter),
+            .ff = NormedFeedForward<AdapterAt<P, CrossMlp>>::init(dim, c.ff_mult, init, adapter),
             .ff_gate = gate_tensor()};
   }
 };

@@ -21,7 +21,7 @@
 namespace morphvlm {
 
 /// Sizes of a GPT-NeoX, by HF's names. Defaults: RedPajama-INCITE-3B.
-struct GptNeoXConfig {
+struct GPTNeoXConfig {
   std::int64_t vocab_size = 50432;              ///< rows of the embedding
   std::int64_t hidden_size = 2560;              ///< width of a token
   std::int64_t num_hidden_layers = 32;          ///< decoder layers
@@ -43,9 +43,9 @@ struct GptNeoXConfig {
 
 /// HF equivalent: `GPTNeoXAttention`; q, k, v of one head lie together in the fused projection.
 template <AdapterPolicy P>
-struct GptNeoXAttention {
+struct GPTNeoXAttention {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, SelfAttn>>;
+  using Proj = Linear<AdapterAt<P, SelfAttn>>;
   Proj query_key_value = {};  ///< [3 dim, dim], with bias; head by head
   Proj dense = {};            ///< [dim, dim], with bias
   std::int64_t heads = 0;     ///< that the width is split into
@@ -60,9 +60,9 @@ struct GptNeoXAttention {
 
 /// HF equivalent: `GPTNeoXMLP`, exact GELU.
 template <AdapterPolicy P>
-struct GptNeoXMlp {
+struct GPTNeoXMlp {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, Mlp>>;
+  using Proj = Linear<AdapterAt<P, Mlp>>;
   Proj dense_h_to_4h = {};  ///< [intermediate_size, dim], with bias
   Proj dense_4h_to_h = {};  ///< [dim, intermediate_size], with bias
 
@@ -72,11 +72,11 @@ struct GptNeoXMlp {
 
 /// HF equivalent: `GPTNeoXLayer`.
 template <AdapterPolicy P>
-struct GptNeoXLayer {
+struct GPTNeoXLayer {
   LayerNorm input_layernorm = {};           ///< before the attention
   LayerNorm post_attention_layernorm = {};  ///< before the feed-forward
-  GptNeoXAttention<P> attention = {};       ///< over the text so far
-  GptNeoXMlp<P> mlp = {};                   ///< dim -> intermediate_size -> dim
+  GPTNeoXAttention<P> attention = {};       ///< over the text so far
+  GPTNeoXMlp<P> mlp = {};                   ///< dim -> intermediate_size -> dim
   bool parallel = false;                    ///< use_parallel_residual
 
   /// x [batch, time, dim] -> the same
@@ -88,10 +88,10 @@ struct GptNeoXLayer {
   }
 
   /// Random parameters of these sizes.
-  static GptNeoXLayer init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter) {
+  static GPTNeoXLayer init(const GPTNeoXConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto d = c.hidden_size;
-    using Attention = typename GptNeoXAttention<P>::Proj;
-    using Up = typename GptNeoXMlp<P>::Proj;
+    using Attention = typename GPTNeoXAttention<P>::Proj;
+    using Up = typename GPTNeoXMlp<P>::Proj;
     return {.input_layernorm = LayerNorm::init(d, init, c.layer_norm_eps),
             .post_attention_layernorm = LayerNorm::init(d, init, c.layer_norm_eps),
             .attention = {.query_key_value = Attention::init(d, 3 * d, true, init, adapter),
@@ -105,18 +105,18 @@ struct GptNeoXLayer {
 
 /// Everything below the head, a level of its own because the checkpoint's keys have it.
 template <AdapterPolicy P>
-struct GptNeoXTrunk {
+struct GPTNeoXTrunk {
   Embedding embed_in = {};                   ///< [vocab_size, dim]
-  std::vector<GptNeoXLayer<P>> layers = {};  ///< in order
+  std::vector<GPTNeoXLayer<P>> layers = {};  ///< in order
   LayerNorm final_layer_norm = {};           ///< after the last layer
 };
 
 /// HF equivalent: `GPTNeoXForCausalLM`.
 template <AdapterPolicy P>
-struct GptNeoX {
-  GptNeoXTrunk<P> gpt_neox = {};  ///< all but the head
+struct GPTNeoXModel {
+  GPTNeoXTrunk<P> gpt_neox = {};  ///< all but the head
   Linear<> embed_out = {};        ///< no weight where the head is tied to the embedding
-  GptNeoXConfig config = {};      ///< its sizes
+  GPTNeoXConfig config = {};      ///< its sizes
 
   /// Mask, positions and rotary table for new tokens ids [batch, time] behind what `cache` holds.
   /// `attention_mask` covers cache and new tokens and may be undefined.
@@ -159,15 +159,15 @@ struct GptNeoX {
   }
 
   /// Random parameters of these sizes.
-  static GptNeoX init(const GptNeoXConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+  static GPTNeoXModel init(const GPTNeoXConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.num_attention_heads > 0 && c.hidden_size % c.num_attention_heads == 0 && c.rotary_dim() % 2 == 0,
            "GPT-NeoX: ", c.num_attention_heads, " heads over width ", c.hidden_size, ", ", c.rotary_dim(),
            " dimensions rotated: heads must divide the width, and an even number be rotated");
-    GptNeoX m{.gpt_neox = {.embed_in = Embedding::init(c.vocab_size, c.hidden_size, init),
-                           .final_layer_norm = LayerNorm::init(c.hidden_size, init, c.layer_norm_eps)},
-              .config = c};
+    GPTNeoXModel m{.gpt_neox = {.embed_in = Embedding::init(c.vocab_size, c.hidden_size, init),
+                                .final_layer_norm = LayerNorm::init(c.hidden_size, init, c.layer_norm_eps)},
+                   .config = c};
     for (std::int64_t i = 0; i < c.num_hidden_layers; ++i)
-      m.gpt_neox.layers.push_back(GptNeoXLayer<P>::init(c, init, adapter));
+      m.gpt_neox.layers.push_back(GPTNeoXLayer<P>::init(c, init, adapter));
     if (!c.tie_word_embeddings) m.embed_out = Linear<>::init(c.hidden_size, c.vocab_size, false, init);
     return m;
   }
@@ -176,10 +176,10 @@ struct GptNeoX {
 /// GPT-NeoX as a language model.
 struct GPTNeoX {
   /// The sizes.
-  using Config = GptNeoXConfig;
+  using Config = GPTNeoXConfig;
   /// The parameters, adapted as P says.
   template <AdapterPolicy P>
-  using Module = GptNeoX<P>;
+  using Module = GPTNeoXModel<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "gpt_neox.layers";
   /// Width of a token.

@@ -15,9 +15,10 @@ bool has_decode_layer(const Layer& layer, const Tensor& x, const DecoderContext&
                       const LayerCache* cache) {
   const auto& a = layer.self_attn;
   const auto& f = layer.mlp;
-  return has_decode_attention(x, context.rope, context.place, context.mask, cache) && is_bare(a.q_proj, x) &&
-         is_bare(a.k_proj, x) && is_bare(a.v_proj, x) && is_bare(a.o_proj, x) && is_bare(f.gate_proj, x) &&
-         is_bare(f.up_proj, x) && is_bare(f.down_proj, x) && can_be_a_step(layer.input_layernorm, x) &&
+  return has_decode_attention(x, context.rope, context.place, context.mask, cache) &&
+         is_unadapted(a.q_proj, x) && is_unadapted(a.k_proj, x) && is_unadapted(a.v_proj, x) &&
+         is_unadapted(a.o_proj, x) && is_unadapted(f.gate_proj, x) && is_unadapted(f.up_proj, x) &&
+         is_unadapted(f.down_proj, x) && can_be_a_step(layer.input_layernorm, x) &&
          can_be_a_step(layer.post_attention_layernorm, x);
 }
 
@@ -27,17 +28,17 @@ Tensor decode_layer(const Layer& layer, const Tensor& x, const DecoderContext& c
   const auto& a = layer.self_attn;
   const auto& f = layer.mlp;
   const auto one = [](const auto& linear, const Tensor& input, const Tensor& onto) {
-    return few_rows_products(input, {linear.weight}, {linear.bias}, {.onto = onto, .weights_are_old = true})
+    return gemv_products(input, {linear.weight}, {linear.bias}, {.onto = onto, .weights_are_old = true})
         .front();
   };
   const auto qkv =
-      few_rows_products(x, {a.q_proj.weight, a.k_proj.weight, a.v_proj.weight},
-                        {a.q_proj.bias, a.k_proj.bias, a.v_proj.bias}, normed_by(layer.input_layernorm));
+      gemv_products(x, {a.q_proj.weight, a.k_proj.weight, a.v_proj.weight},
+                    {a.q_proj.bias, a.k_proj.bias, a.v_proj.bias}, normed_by(layer.input_layernorm));
   const Tensor seen =
       decode_attention(qkv[0], qkv[1], qkv[2], context.rope, context.place, context.mask, cache);
   const Tensor y = one(a.o_proj, seen, x);
   const Tensor hidden =
-      few_rows_swiglu(y, f.gate_proj.weight, f.up_proj.weight, normed_by(layer.post_attention_layernorm));
+      gemv_swiglu(y, f.gate_proj.weight, f.up_proj.weight, normed_by(layer.post_attention_layernorm));
   return one(f.down_proj, hidden, y);
 }
 

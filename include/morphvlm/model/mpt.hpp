@@ -22,7 +22,7 @@
 namespace morphvlm {
 
 /// Sizes of an MPT, by MosaicML's names. Defaults: MPT-1B-RedPajama-200b.
-struct MptConfig {
+struct MPTConfig {
   std::int64_t vocab_size = 50432;   ///< rows of the embedding
   std::int64_t d_model = 2048;       ///< width of a token
   std::int64_t n_layers = 24;        ///< blocks
@@ -36,9 +36,9 @@ struct MptConfig {
 
 /// Self-attention with one fused projection: q, k, v.
 template <AdapterPolicy P>
-struct MptAttention {
+struct MPTAttention {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, SelfAttn>>;
+  using Proj = Linear<AdapterAt<P, SelfAttn>>;
   Proj Wqkv = {};          ///< [3 d_model, d_model], no bias
   Proj out_proj = {};      ///< [d_model, d_model], no bias
   LayerNorm q_ln = {};     ///< without weight: no normalisation
@@ -56,7 +56,7 @@ struct MptAttention {
   }
 
   /// Random parameters of these sizes.
-  static MptAttention init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
+  static MPTAttention init(const MPTConfig& c, const Init& init, const typename P::Config& adapter) {
     const auto norm = [&] {
       return c.attn_qk_ln ? LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false) : LayerNorm{};
     };
@@ -70,9 +70,9 @@ struct MptAttention {
 
 /// mlp_down(gelu(mlp_up(x))).
 template <AdapterPolicy P>
-struct MptMlp {
+struct MPTMlp {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, Mlp>>;
+  using Proj = Linear<AdapterAt<P, Mlp>>;
   Proj mlp_up = {};    ///< [mlp_ratio * d_model, d_model], no bias
   Proj mlp_down = {};  ///< [d_model, mlp_ratio * d_model], no bias
 
@@ -80,7 +80,7 @@ struct MptMlp {
   Tensor operator()(const Tensor& x) const { return mlp_down(at::gelu(mlp_up(x))); }
 
   /// Random parameters of these sizes.
-  static MptMlp init(std::int64_t dim, std::int64_t ratio, const Init& init,
+  static MPTMlp init(std::int64_t dim, std::int64_t ratio, const Init& init,
                      const typename P::Config& adapter) {
     return {.mlp_up = Proj::init(dim, ratio * dim, false, init, adapter),
             .mlp_down = Proj::init(ratio * dim, dim, false, init, adapter)};
@@ -89,11 +89,11 @@ struct MptMlp {
 
 /// HF equivalent: `MptBlock`.
 template <AdapterPolicy P>
-struct MptBlock {
+struct MPTBlock {
   LayerNorm ln_1 = {};        ///< before the attention; no bias
-  MptAttention<P> attn = {};  ///< over the text so far
+  MPTAttention<P> attn = {};  ///< over the text so far
   LayerNorm ln_2 = {};        ///< before the feed-forward; no bias
-  MptMlp<P> mlp = {};         ///< d_model -> mlp_ratio * d_model -> d_model
+  MPTMlp<P> mlp = {};         ///< d_model -> mlp_ratio * d_model -> d_model
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
@@ -103,27 +103,27 @@ struct MptBlock {
   }
 
   /// Random parameters of these sizes.
-  static MptBlock init(const MptConfig& c, const Init& init, const typename P::Config& adapter) {
+  static MPTBlock init(const MPTConfig& c, const Init& init, const typename P::Config& adapter) {
     return {.ln_1 = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false),
-            .attn = MptAttention<P>::init(c, init, adapter),
+            .attn = MPTAttention<P>::init(c, init, adapter),
             .ln_2 = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false),
-            .mlp = MptMlp<P>::init(c.d_model, c.mlp_ratio, init, adapter)};
+            .mlp = MPTMlp<P>::init(c.d_model, c.mlp_ratio, init, adapter)};
   }
 };
 
 /// Everything there is: the head is tied to the embedding.
 template <AdapterPolicy P>
-struct MptTransformer {
+struct MPTTransformer {
   Embedding wte = {};                    ///< [vocab_size, d_model]; the head too
-  std::vector<MptBlock<P>> blocks = {};  ///< in order
+  std::vector<MPTBlock<P>> blocks = {};  ///< in order
   LayerNorm ln_f = {};                   ///< after the last block; no bias
 };
 
 /// HF equivalent: `MptForCausalLM`, plus the normalisation of q and k that it lacks.
 template <AdapterPolicy P>
-struct Mpt {
-  MptTransformer<P> transformer = {};  ///< all there is
-  MptConfig config = {};               ///< its sizes
+struct MPTModel {
+  MPTTransformer<P> transformer = {};  ///< all there is
+  MPTConfig config = {};               ///< its sizes
 
   /// The biased mask for new tokens ids [batch, time] behind what `cache` holds. `attention_mask` covers
   /// cache and new tokens and may be undefined.
@@ -168,14 +168,14 @@ struct Mpt {
   std::vector<Tensor*> token_tables() { return {&transformer.wte.weight}; }
 
   /// Random parameters of these sizes.
-  static Mpt init(const MptConfig& c, const Init& init, const typename P::Config& adapter = {}) {
+  static MPTModel init(const MPTConfig& c, const Init& init, const typename P::Config& adapter = {}) {
     expect(c.n_heads > 0 && c.d_model % c.n_heads == 0, "MPT: ", c.n_heads, " heads do not divide width ",
            c.d_model);
-    Mpt m{.transformer = {.wte = Embedding::init(c.vocab_size, c.d_model, init),
-                          .ln_f = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false)},
-          .config = c};
+    MPTModel m{.transformer = {.wte = Embedding::init(c.vocab_size, c.d_model, init),
+                               .ln_f = LayerNorm::init(c.d_model, init, c.layer_norm_epsilon, false)},
+               .config = c};
     for (std::int64_t i = 0; i < c.n_layers; ++i)
-      m.transformer.blocks.push_back(MptBlock<P>::init(c, init, adapter));
+      m.transformer.blocks.push_back(MPTBlock<P>::init(c, init, adapter));
     return m;
   }
 };
@@ -183,10 +183,10 @@ struct Mpt {
 /// MPT as a language model.
 struct MPT {
   /// The sizes.
-  using Config = MptConfig;
+  using Config = MPTConfig;
   /// The parameters, adapted as P says.
   template <AdapterPolicy P>
-  using Module = Mpt<P>;
+  using Module = MPTModel<P>;
   /// Where OpenFlamingo hangs its gated blocks: the path of the list of layers.
   static constexpr std::string_view layers_path = "transformer.blocks";
   /// Width of a token.

@@ -53,8 +53,8 @@ struct LlamaLayer {
 
   /// x [batch, time, dim] -> the same
   Tensor operator()(const Tensor& x, const DecoderContext& context, LayerCache* cache) const {
-    if constexpr (detail::FewRowsProjection<typename SelfAttention<P>::Proj> &&
-                  detail::FewRowsProjection<typename SwiGlu<P>::Proj>) {
+    if constexpr (detail::GemvProjection<typename SelfAttention<P>::Proj> &&
+                  detail::GemvProjection<typename SwiGlu<P>::Proj>) {
       if (detail::has_decode_layer(*this, x, context, cache))
         return detail::decode_layer(*this, x, context, *cache);
     }

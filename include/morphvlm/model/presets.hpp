@@ -52,19 +52,19 @@ inline constexpr LlamaConfig llama_7b{
     .hidden_size = 4096, .intermediate_size = 11008, .num_hidden_layers = 32, .num_attention_heads = 32};
 
 /// MPT-1B-RedPajama-200b (OpenFlamingo-3B): 1,311,442,944 parameters.
-inline constexpr MptConfig mpt_1b_redpajama{};
+inline constexpr MPTConfig mpt_1b_redpajama{};
 
 /// MPT-7B (OpenFlamingo-9B): 6,649,286,656 parameters.
-inline constexpr MptConfig mpt_7b{.d_model = 4096, .n_layers = 32, .n_heads = 32, .attn_qk_ln = false};
+inline constexpr MPTConfig mpt_7b{.d_model = 4096, .n_layers = 32, .n_heads = 32, .attn_qk_ln = false};
 
 /// RedPajama-INCITE-3B (OpenFlamingo-4B): 2,775,864,320 parameters.
-inline constexpr GptNeoXConfig redpajama_incite_3b{};
+inline constexpr GPTNeoXConfig redpajama_incite_3b{};
 
 /// BioGPT-Large: 1,571,188,800 parameters.
-inline constexpr BioGptConfig biogpt_large{};
+inline constexpr BioGPTConfig biogpt_large{};
 
 /// BioGPT: 346,763,264 parameters.
-inline constexpr BioGptConfig biogpt{.vocab_size = 42384,
+inline constexpr BioGPTConfig biogpt{.vocab_size = 42384,
                                      .hidden_size = 1024,
                                      .num_hidden_layers = 24,
                                      .num_attention_heads = 16,

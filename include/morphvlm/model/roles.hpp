@@ -10,7 +10,7 @@
 #include "morphvlm/adapt/policy.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 #include "morphvlm/nn/embedding.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/self_attention.hpp"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/cpu/attend_one.hpp"
+#include "morphvlm/kernels/cpu/decode_attention_kernels.hpp"
 #include "morphvlm/nn/kv_cache.hpp"
 #include "morphvlm/nn/rope.hpp"
 
@@ -54,7 +54,7 @@ void put(const std::vector<float>& x, Tensor& cached, std::int64_t now) {
 /// fixed length in the same dtype, no gradient. `mask` is undefined or float.
 inline bool has_decode_attention_on_cpu(const Tensor& x, const Tensor& place, const Tensor& mask,
                                         const LayerCache* cache) {
-  return cache != nullptr && place.defined() && has_attend_one(x, cache->k, cache->v, mask);
+  return cache != nullptr && place.defined() && has_decode_attention_kernel(x, cache->k, cache->v, mask);
 }
 
 /// Attention of q [batch, 1, heads * d] over the cache, which the new k, v [batch, 1, kv_heads * d] join at
@@ -67,7 +67,7 @@ inline Tensor decode_attention_on_cpu(const Tensor& q, const Tensor& k, const Te
   return detail::with_float_type(q.scalar_type(), [&]<class T>(T) {
     detail::put<T>(detail::rotated<T>(k, rope, d), cache.k, now);
     detail::put<T>(detail::floats_of(v), cache.v, now);
-    return detail::attend_one_of<T>(detail::rotated<T>(q, rope, d), q, cache.k, cache.v, now + 1, mask);
+    return detail::decode_attention_of<T>(detail::rotated<T>(q, rope, d), q, cache.k, cache.v, now + 1, mask);
   });
 }
 

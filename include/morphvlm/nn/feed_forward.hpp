@@ -14,16 +14,16 @@ namespace morphvlm {
 template <AdapterPolicy P = NoAdapter>
 struct SwiGlu {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, Mlp>>;
+  using Proj = Linear<AdapterAt<P, Mlp>>;
   Proj gate_proj = {};  ///< [hidden, dim]
   Proj up_proj = {};    ///< [hidden, dim]
   Proj down_proj = {};  ///< [dim, hidden]
 
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
-    if constexpr (detail::FewRowsProjection<Proj>) {
-      if (detail::is_bare(gate_proj, x) && detail::is_bare(up_proj, x))
-        return down_proj(few_rows_swiglu(x, gate_proj.weight, up_proj.weight));
+    if constexpr (detail::GemvProjection<Proj>) {
+      if (detail::is_unadapted(gate_proj, x) && detail::is_unadapted(up_proj, x))
+        return down_proj(gemv_swiglu(x, gate_proj.weight, up_proj.weight));
     }
     return down_proj(silu_times(gate_proj(x), up_proj(x)));
   }
@@ -56,7 +56,7 @@ struct GeluMlp {
 
 /// fc_out(gelu(fc_in(norm(x)))), no biases but the norm's. open_flamingo equivalent: `helpers.FeedForward`,
 /// whose ff.0, ff.1 and ff.3 are norm, fc_in and fc_out here.
-template <class Adapter = Plain>
+template <class Adapter = NoWeights>
 struct NormedFeedForward {
   LayerNorm norm = {};          ///< of the input
   Linear<Adapter> fc_in = {};   ///< [mult * dim, dim]

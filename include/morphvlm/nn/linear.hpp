@@ -13,13 +13,13 @@
 #include "morphvlm/adapt/start_adapters.hpp"
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 
 namespace morphvlm {
 
 /// y = x W^T + b, plus the adapter's term. PyTorch equivalent: `nn.Linear`, or PEFT's wrapper around it.
 /// Parameters kept in another dtype than the activations (fp32 masters under bf16) are cast on use.
-template <class Adapter = Plain>
+template <class Adapter = NoWeights>
 struct Linear {
   Tensor weight = {};                          ///< [out, in]
   Tensor bias = {};                            ///< [out], or undefined
@@ -32,7 +32,7 @@ struct Linear {
     }
     const auto dtype = x.scalar_type();
     Tensor y = product(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
-    if constexpr (!std::is_same_v<Adapter, Plain> && !ProjectingAdapter<Adapter, Linear>) {
+    if constexpr (!std::is_same_v<Adapter, NoWeights> && !ProjectingAdapter<Adapter, Linear>) {
       if (!is_merged(adapter)) return add_adapter(adapter, std::move(y), x);
     }
     return y;
@@ -62,16 +62,16 @@ namespace detail {
 
 // Whether products of few rows read the projection's weight as it is kept.
 template <class L>
-concept FewRowsProjection = KeptWeight<decltype(L::weight)>;
+concept GemvProjection = KeptWeight<decltype(L::weight)>;
 
-// Whether the projection is no more than a product with its weight as it is, and few_rows_products takes as
+// Whether the projection is no more than a product with its weight as it is, and gemv_products takes as
 // many rows as x [..., any width] has.
 template <class L>
-bool is_bare(const L& linear, const Tensor& x) {
-  if constexpr (!FewRowsProjection<L>) {
+bool is_unadapted(const L& linear, const Tensor& x) {
+  if constexpr (!GemvProjection<L>) {
     return false;
   } else {
-    return !at::GradMode::is_enabled() && is_merged(linear.adapter) && takes_few_rows(x, linear.weight) &&
+    return !at::GradMode::is_enabled() && is_merged(linear.adapter) && takes_gemv(x, linear.weight) &&
            (!linear.bias.defined() || linear.bias.scalar_type() == x.scalar_type());
   }
 }
@@ -81,9 +81,9 @@ bool is_bare(const L& linear, const Tensor& x) {
 /// a(x), b(x), c(x) of projections of one input: as one product where that pays (decoding).
 template <class A, class B, class C>
 std::array<Tensor, 3> project(const A& a, const B& b, const C& c, const Tensor& x) {
-  if constexpr (detail::FewRowsProjection<A>) {
-    if (detail::is_bare(a, x) && detail::is_bare(b, x) && detail::is_bare(c, x)) {
-      const auto out = few_rows_products(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
+  if constexpr (detail::GemvProjection<A>) {
+    if (detail::is_unadapted(a, x) && detail::is_unadapted(b, x) && detail::is_unadapted(c, x)) {
+      const auto out = gemv_products(x, {a.weight, b.weight, c.weight}, {a.bias, b.bias, c.bias});
       return {out[0], out[1], out[2]};
     }
   }

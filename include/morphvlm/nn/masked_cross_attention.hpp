@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "morphvlm/kernels/cpu/attend_one.hpp"
+#include "morphvlm/kernels/cpu/decode_attention_kernels.hpp"
 #include "morphvlm/nn/attention.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/nn/norm.hpp"
@@ -39,7 +39,7 @@ struct MediaKeyValues {
 template <AdapterPolicy P = NoAdapter>
 struct MaskedCrossAttention {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, CrossAttn>>;
+  using Proj = Linear<AdapterAt<P, CrossAttn>>;
   LayerNorm norm = {};     ///< of the text
   Proj to_q = {};          ///< [heads * head_dim, dim]
   Proj to_kv = {};         ///< [2 * heads * head_dim, media dim]: keys, then values
@@ -62,8 +62,8 @@ struct MaskedCrossAttention {
 
   /// Queries [batch, time, heads * d] -> what they attend to, of the same shape, before to_out.
   Tensor attended(const Tensor& q, const MediaKeyValues& media, const MediaMask& mask) const {
-    const bool is_one = has_attend_one(q, media.k, media.v, mask.attend);
-    const Tensor out = is_one ? attend_one(q, media.k, media.v, media.k.size(2), mask.attend)
+    const bool is_one = has_decode_attention_kernel(q, media.k, media.v, mask.attend);
+    const Tensor out = is_one ? decode_attention_over(q, media.k, media.v, media.k.size(2), mask.attend)
                               : join_heads(attend(split_heads(q, heads), media.k, media.v, mask.attend));
     return out.masked_fill(mask.seen.logical_not(), 0);
   }

@@ -14,7 +14,7 @@
 #include "morphvlm/core/init.hpp"
 #include "morphvlm/core/meta_device.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 
 namespace morphvlm {
 
@@ -41,7 +41,7 @@ struct LayerNorm {
 namespace detail {
 
 // RMSNorm of few rows: LibTorch makes ten operators of it on a CPU, each slower to call than to run.
-inline Tensor few_rows_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+inline Tensor gemv_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   auto values = floats_of(x);
   norm_rows(values, floats_of(weight), {}, eps, false);
   return tensor_of(values, x.sizes(), x.options());
@@ -57,8 +57,8 @@ struct RMSNorm {
   /// [..., dim] -> [..., dim]
   Tensor operator()(const Tensor& x) const {
     const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
-    if (plain && detail::is_float_or_bf16(weight) && is_few_rows(x, weight.size(0)))
-      return detail::few_rows_rms_norm(x, weight, eps);
+    if (plain && detail::is_float_or_bf16(weight) && is_gemv(x, weight.size(0)))
+      return detail::gemv_rms_norm(x, weight, eps);
     const Tensor factors = weight.to(x.scalar_type());
     // CUDA's own kernel keeps its input and one number a row, which a plan finds in LayerNorm.
     if (x.is_cuda()) return std::get<0>(at::_fused_rms_norm(x, weight.sizes(), factors, eps));
@@ -74,7 +74,7 @@ struct RMSNorm {
 };
 
 /// The norm as the first step of products of few rows with weights that nothing has just written.
-inline FewRowsSteps normed_by(const LayerNorm& norm) {
+inline GemvFusion normed_by(const LayerNorm& norm) {
   return {.norm = norm.weight,
           .norm_bias = norm.bias,
           .eps = norm.eps,
@@ -82,7 +82,7 @@ inline FewRowsSteps normed_by(const LayerNorm& norm) {
           .weights_are_old = true};
 }
 /// The same.
-inline FewRowsSteps normed_by(const RMSNorm& norm) {
+inline GemvFusion normed_by(const RMSNorm& norm) {
   return {.norm = norm.weight, .eps = norm.eps, .weights_are_old = true};
 }
 
@@ -91,7 +91,7 @@ namespace detail {
 // Whether those products, of x [..., dim], can take the norm in.
 template <class Norm>
 bool can_be_a_step(const Norm& norm, const Tensor& x) {
-  const FewRowsSteps steps = normed_by(norm);
+  const GemvFusion steps = normed_by(norm);
   const auto fits = [&](const Tensor& t) {
     if (x.is_cuda()) return is_whole_vectors(t);
     return t.is_contiguous() && t.scalar_type() == x.scalar_type();

@@ -14,7 +14,7 @@
 #include "morphvlm/core/autograd_function.hpp"
 #include "morphvlm/core/module.hpp"
 #include "morphvlm/kernels/cpu/affine.hpp"
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 #include "morphvlm/nn/linear.hpp"
 #include "morphvlm/offload/streamed.hpp"
 #include "morphvlm/quant/quantized.hpp"
@@ -28,11 +28,11 @@ template <WeightFormat F>
 Tensor packed_product(const Tensor& x, const typename F::Packed& packed, bool is_old = true) {
   if constexpr (requires { F::fetch(packed); })
     return packed_product<typename F::Inner>(x, F::fetch(packed), false);
-  if constexpr (std::is_same_v<F, Whole>) return product(x, F::unpack(packed, x.scalar_type()), {});
+  if constexpr (std::is_same_v<F, Dense>) return product(x, F::unpack(packed, x.scalar_type()), {});
   if constexpr (KeptWeight<typename F::Packed>) {
     const Tensor rows = x.contiguous();
-    if (takes_few_rows(rows, packed))
-      return few_rows_products(rows, {packed}, {Tensor{}}, {.weights_are_old = is_old}).front();
+    if (takes_gemv(rows, packed))
+      return gemv_products(rows, {packed}, {Tensor{}}, {.weights_are_old = is_old}).front();
   }
   return affine(x, F::unpack(packed, x.scalar_type()));
 }
@@ -63,7 +63,7 @@ struct Linear<Over<F, Adapter>> {
     } else {
       Tensor y = base_product(x);
       if (bias.defined()) y = y.add(bias.to(x.scalar_type()));
-      if constexpr (!std::is_same_v<Adapter, Plain>) return add_adapter(adapter, std::move(y), x);
+      if constexpr (!std::is_same_v<Adapter, NoWeights>) return add_adapter(adapter, std::move(y), x);
       return y;
     }
   }

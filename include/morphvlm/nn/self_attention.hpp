@@ -89,7 +89,7 @@ inline Tensor attend_causal(const Tensor& q, Tensor k, Tensor v, const DecoderCo
 template <AdapterPolicy P = NoAdapter>
 struct SelfAttention {
   /// A projection that may be adapted.
-  using Proj = Linear<On<P, SelfAttn>>;
+  using Proj = Linear<AdapterAt<P, SelfAttn>>;
   Proj q_proj = {};           ///< [heads * head_dim, dim]
   Proj k_proj = {};           ///< [kv_heads * head_dim, dim]
   Proj v_proj = {};           ///< [kv_heads * head_dim, dim]

@@ -11,7 +11,7 @@
 
 #include "morphvlm/core/communicator.hpp"
 #include "morphvlm/core/error.hpp"
-#include "morphvlm/offload/look_ahead.hpp"
+#include "morphvlm/offload/prefetcher.hpp"
 #include "morphvlm/quant/quantized.hpp"
 
 namespace morphvlm {
@@ -53,15 +53,15 @@ class ShardGroup {
     return group;
   }
 
-  LookAhead<Tensor>::Flight start(const Tensor& mine) {
+  Prefetcher<Tensor>::Flight start(const Tensor& mine) {
     const auto bytes = static_cast<std::int64_t>(mine.nbytes()) * size();
-    const Tensor all = rooms_.take(bytes, mine.device()).view(mine.scalar_type());
+    const Tensor all = buffers_.take(bytes, mine.device()).view(mine.scalar_type());
     return {.all = all, .wait = processes_.start_gather(all, mine)};
   }
 
   Communicator& processes_;
-  Rooms rooms_ = {};
-  LookAhead<Tensor> weights_;
+  BufferPool buffers_ = {};
+  Prefetcher<Tensor> weights_;
 };
 
 /// Weights as they are, of which each process of a ShardGroup keeps an equal part; without a group, all.

@@ -21,8 +21,8 @@
 namespace morphvlm {
 
 /// Weights as they are.
-struct Whole {
-  static constexpr std::string_view name = "Whole";  ///< of the format, for reports
+struct Dense {
+  static constexpr std::string_view name = "Dense";  ///< of the format, for reports
 
   /// What is stored of a weight.
   struct Packed {
@@ -122,9 +122,9 @@ class HostParts : public HostBytes {
 /// for the time it takes: through the WeightStream, if there is one. On a CPU without one they are read where
 /// they are.
 template <WeightFormat F>
-struct OnHost {
-  static constexpr std::string_view name = "OnHost";  ///< of the format, for reports
-  using Inner = F;                                    ///< what the weights are kept in
+struct HostOffloaded {
+  static constexpr std::string_view name = "HostOffloaded";  ///< of the format, for reports
+  using Inner = F;                                           ///< what the weights are kept in
 
   /// What is stored of a weight.
   struct Packed {
@@ -169,8 +169,8 @@ struct OnHost {
 /// All projections of the language model and of the gated blocks kept in the host's memory in format F,
 /// adapted as P says: `VLM<ClipViT, Perceiver, OpenLLaMA, Streamed<LoRA<Attn>>>`, or `Streamed<LoRA<Attn>,
 /// NF4>`, which has a quarter to copy. `quantized` fills it from a model with whole weights.
-template <AdapterPolicy P = NoAdapter, WeightFormat F = Whole>
-using Streamed = Quantized<OnHost<F>, P>;
+template <AdapterPolicy P = NoAdapter, WeightFormat F = Dense>
+using Streamed = Quantized<HostOffloaded<F>, P>;
 
 /// Bytes of a model's weights that stay in the host's memory; those of other models' types are 0.
 template <class Model>

@@ -10,8 +10,8 @@
 
 #include "morphvlm/core/tensor.hpp"
 #include "morphvlm/kernels/cuda/cuda_graph.hpp"
-#include "morphvlm/kernels/cuda/side_copies.hpp"
-#include "morphvlm/offload/look_ahead.hpp"
+#include "morphvlm/kernels/cuda/host_to_device_copies.hpp"
+#include "morphvlm/offload/prefetcher.hpp"
 
 namespace morphvlm {
 
@@ -87,17 +87,17 @@ class WeightStream {
     return copy;
   }
 
-  LookAhead<Item>::Flight start(const Item& item) {
+  Prefetcher<Item>::Flight start(const Item& item) {
     copied_ += item.bytes->size();
-    const Tensor room = rooms_.take(item.bytes->size(), item.device);
-    if (item.device.is_meta()) return {.all = room};
-    return {.all = room, .wait = copies_.start(room, item.bytes->memory())};
+    const Tensor buffer = buffers_.take(item.bytes->size(), item.device);
+    if (item.device.is_meta()) return {.all = buffer};
+    return {.all = buffer, .wait = copies_.start(buffer, item.bytes->memory())};
   }
 
   std::int64_t copied_ = 0;
-  Rooms rooms_ = {};
-  LookAhead<Item> weights_;
-  SideCopies copies_ = {};  // gone before `weights_` lets the memory go that is pinned
+  BufferPool buffers_ = {};
+  Prefetcher<Item> weights_;
+  HostToDeviceCopies copies_ = {};  // gone before `weights_` lets the memory go that is pinned
   WeightStream* before_;
 };
 

@@ -12,12 +12,12 @@
 namespace morphvlm {
 
 /// The plan of a setup and a batch; `plan<Model>` with its config bound.
-using PlanOf = std::function<Plan(const PlanSetup&, const PlanWork&)>;
+using PlanOf = std::function<Plan(const PlanSetup&, const StepShape&)>;
 
 /// A way to train the same rows.
 struct Fit {
   PlanSetup setup = {};  ///< as asked for but for dtype and recomputation
-  PlanWork work = {};    ///< as asked for, but the batch may be smaller
+  StepShape work = {};   ///< as asked for, but the batch may be smaller
   std::int64_t accumulate =
       1;                    ///< batches to an optimizer step, so that it sees as many rows as were asked for
   Plan plan = {};           ///< of one batch
@@ -79,7 +79,7 @@ inline Fit least_again(const PlanOf& plan_of, const Fit& fit, std::int64_t layer
 /// change: smaller batches accumulated, activations recomputed in as many of the `layers` as it takes or in
 /// all feed-forwards, 16-bit frozen weights. The first is the asked-for step itself where it fits. Empty
 /// where nothing of this is enough.
-inline std::vector<Fit> ways_to_fit(const PlanOf& plan_of, const PlanSetup& asked, const PlanWork& work,
+inline std::vector<Fit> ways_to_fit(const PlanOf& plan_of, const PlanSetup& asked, const StepShape& work,
                                     std::int64_t layers, std::int64_t budget) {
   const Plan as_asked = plan_of(asked, work);
   if (as_asked.peak_bytes <= budget) return {{.setup = asked, .work = work, .plan = as_asked}};

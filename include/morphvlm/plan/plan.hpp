@@ -21,7 +21,7 @@
 namespace morphvlm {
 
 /// What one step reads.
-struct PlanWork {
+struct StepShape {
   std::int64_t batch = 1;       ///< rows
   std::int64_t seq = 512;       ///< tokens of a row, padding included
   std::int64_t images = 1;      ///< of a row; 0: text alone, so tower, resampler and gated blocks do not run
@@ -135,7 +135,7 @@ std::int64_t drop_gradients(Model& model) {
 
 // One step on the meta device. What it allocates and computes is added to `out`.
 template <class Model>
-void plan_step(Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory, Plan& out) {
+void plan_step(Model& model, const PlanSetup& setup, const StepShape& work, MemoryMeter& memory, Plan& out) {
   const FlopMeter operations;
   memory.restart_peak();
   const auto floats = TensorOptions(setup.dtype).device(c10::kMeta), ids = floats.dtype(at::kLong);
@@ -167,7 +167,7 @@ void plan_step(Model& model, const PlanSetup& setup, const PlanWork& work, Memor
 
 // The same where weights come from the host. Which of them is on its way when is settled after two steps.
 template <class Model>
-void plan_streamed_step(Model& model, const PlanSetup& setup, const PlanWork& work, MemoryMeter& memory,
+void plan_streamed_step(Model& model, const PlanSetup& setup, const StepShape& work, MemoryMeter& memory,
                         Plan& out) {
   WeightStream stream;
   for (int i = 0; i < 2; ++i) plan_step(model, setup, work, memory, out);
@@ -181,7 +181,7 @@ void plan_streamed_step(Model& model, const PlanSetup& setup, const PlanWork& wo
 
 /// Predicts the cost of a step. Takes milliseconds, whatever the model's size.
 template <class Model>
-Plan plan(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work) {
+Plan plan(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work) {
   expect(work.batch > 0 && work.seq > 0, "plan: batch and seq must be positive");
   expect(work.images >= 0, "plan: images: expected 0 or more, found ", work.images);
   expect(work.supervised > 0 && work.supervised <= work.seq, "plan: ", work.supervised,

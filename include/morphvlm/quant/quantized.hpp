@@ -229,7 +229,7 @@ struct Quantized {
   using Config = typename P::Config;  ///< of the adapters; the format has none
   /// The adapter of P at the site, over a weight in format F.
   template <AdapterSite Site>
-  using At = Over<F, On<P, Site>>;
+  using At = Over<F, AdapterAt<P, Site>>;
 };
 
 }  // namespace morphvlm

@@ -31,7 +31,7 @@ struct LinePlot {
 
 namespace detail {
 
-struct Range {
+struct AxisRange {
   double low = std::numeric_limits<double>::infinity(), high = -low;
 
   void add(double v) { low = std::min(low, v), high = std::max(high, v); }
@@ -40,7 +40,7 @@ struct Range {
 
 inline Axis plot_y_axis(const LinePlot& plot) {
   const Axis scale{.log = plot.log_y};
-  Range range;
+  AxisRange range;
   for (const Series& s : plot.series) {
     for (std::size_t i = 0; i < s.x.size(); ++i) {
       if (!std::isfinite(s.x[i]) || !scale.shows(s.y[i])) continue;
@@ -58,7 +58,7 @@ inline Axis plot_y_axis(const LinePlot& plot) {
 }
 
 inline Axis plot_x_axis(const LinePlot& plot) {
-  Range range;
+  AxisRange range;
   for (const Series& s : plot.series) {
     for (const double x : s.x) {
       if (std::isfinite(x)) range.add(x);

@@ -23,7 +23,7 @@
 namespace morphvlm {
 
 /// Everything that decides a BioGPT tokenizer.
-struct BioGptSpec {
+struct BioGPTSpec {
   std::vector<std::string> tokens;  ///< by id: vocab.json, each once
   /// merges.txt, first rule first; of repeated rules the last counts.
   std::vector<std::pair<std::string, std::string>> merges;
@@ -32,8 +32,8 @@ struct BioGptSpec {
 };
 
 /// A tokenizer ready for use. Copies share the cache of words; encoding is safe from many threads.
-struct BioGptBpe {
-  BioGptSpec spec;        ///< what it was made from, and what was added since
+struct BioGPTBpe {
+  BioGPTSpec spec;        ///< what it was made from, and what was added since
   AddedVocabulary added;  ///< of `spec.tokens` and `spec.added`
   /// Ids of tokens; beyond them what only merges know.
   std::unordered_map<std::string, std::int32_t> symbols;
@@ -45,11 +45,11 @@ namespace detail {
 
 inline constexpr const char* kWordEnd = "</w>";
 
-inline std::int32_t bio_gpt_symbol(BioGptBpe& bpe, const std::string& text) {
+inline std::int32_t bio_gpt_symbol(BioGPTBpe& bpe, const std::string& text) {
   return bpe.symbols.emplace(text, static_cast<std::int32_t>(bpe.symbols.size())).first->second;
 }
 
-inline void encode_bio_gpt_word(const BioGptBpe& bpe, const std::string& word,
+inline void encode_bio_gpt_word(const BioGPTBpe& bpe, const std::string& word,
                                 std::vector<std::int64_t>& out) {
   if (bpe.cache->append(word, out)) return;
   // A character that neither the vocabulary nor a merge knows merges with nothing and ends as unknown.
@@ -70,7 +70,7 @@ inline void encode_bio_gpt_word(const BioGptBpe& bpe, const std::string& word,
   out.insert(out.end(), merged.begin(), merged.end());
 }
 
-inline std::string bio_gpt_text(const BioGptBpe& bpe, const std::vector<std::int64_t>& ids) {
+inline std::string bio_gpt_text(const BioGPTBpe& bpe, const std::vector<std::int64_t>& ids) {
   std::string text;
   for (const std::int64_t id : ids) {
     const AddedToken* token = bpe.added.find(id);
@@ -85,8 +85,8 @@ inline std::string bio_gpt_text(const BioGptBpe& bpe, const std::vector<std::int
 }  // namespace detail
 
 /// Builds the tokenizer; a token with two ids, an id out of range, a missing unk or sep token: an error.
-inline BioGptBpe make_bio_gpt(BioGptSpec spec) {
-  BioGptBpe bpe;
+inline BioGPTBpe make_bio_gpt(BioGPTSpec spec) {
+  BioGPTBpe bpe;
   bpe.spec = std::move(spec);
   const auto& tokens = bpe.spec.tokens;
   expect(!tokens.empty() && tokens.size() <= 1u << 30, "tokenizer: ", tokens.size(),
@@ -111,9 +111,9 @@ inline BioGptBpe make_bio_gpt(BioGptSpec spec) {
 
 /// Reads vocab.json and merges.txt of `folder`; the special tokens are BioGPT's own: `<s>`, `<pad>`, `</s>`,
 /// `<unk>`.
-inline BioGptSpec read_bio_gpt_files(const std::filesystem::path& folder) {
+inline BioGPTSpec read_bio_gpt_files(const std::filesystem::path& folder) {
   const auto vocab_path = folder / "vocab.json", merges_path = folder / "merges.txt";
-  BioGptSpec spec;
+  BioGPTSpec spec;
   spec.tokens = detail::place_tokens(detail::read_vocab_json(vocab_path), {}, vocab_path.string());
   auto lines = split_lines(read_text_file(merges_path));
   lines.pop_back();  // what follows the last line end is no rule
@@ -139,10 +139,10 @@ inline BioGptSpec read_bio_gpt_files(const std::filesystem::path& folder) {
 }
 
 /// The number of ids: what an embedding table needs as rows.
-inline std::int64_t vocab_size(const BioGptBpe& bpe) { return bpe.added.size; }
+inline std::int64_t vocab_size(const BioGPTBpe& bpe) { return bpe.added.size; }
 
 /// The id of the token spelled `token`, if there is one.
-inline std::optional<std::int64_t> token_id(const BioGptBpe& bpe, const std::string& token) {
+inline std::optional<std::int64_t> token_id(const BioGPTBpe& bpe, const std::string& token) {
   const auto added = bpe.added.id_of.find(token);
   if (added != bpe.added.id_of.end()) return added->second;
   const auto found = bpe.symbols.find(token);
@@ -153,12 +153,12 @@ inline std::optional<std::int64_t> token_id(const BioGptBpe& bpe, const std::str
 
 /// Makes a token an added one, as AddedToken says but for the id: the next free one, or its own if it is in
 /// the vocabulary already. Returns the id.
-inline std::int64_t add_token(BioGptBpe& bpe, AddedToken token) {
+inline std::int64_t add_token(BioGPTBpe& bpe, AddedToken token) {
   return detail::add_to_vocabulary(bpe, std::move(token));
 }
 
 /// The ids of `text` (UTF-8; an error otherwise), nothing added before or after.
-inline std::vector<std::int64_t> encode(const BioGptBpe& bpe, std::string_view text) {
+inline std::vector<std::int64_t> encode(const BioGPTBpe& bpe, std::string_view text) {
   return detail::encode_sections(bpe.added, text,
                                  [&](std::string_view piece, std::vector<std::int64_t>& out) {
                                    for (const std::string& word : moses_tokenize(piece))
@@ -167,14 +167,14 @@ inline std::vector<std::int64_t> encode(const BioGptBpe& bpe, std::string_view t
 }
 
 /// `</s>` and the ids of `text`: how a sequence begins; nothing ends it.
-inline std::vector<std::int64_t> encode_sequence(const BioGptBpe& bpe, std::string_view text) {
+inline std::vector<std::int64_t> encode_sequence(const BioGPTBpe& bpe, std::string_view text) {
   std::vector<std::int64_t> out = encode(bpe, text);
   out.insert(out.begin(), *bpe.spec.roles.sep);
   return out;
 }
 
 /// The text of `ids`, with the spaces of English; an id beyond the vocabulary is that of the unknown token.
-inline std::string decode(const BioGptBpe& bpe, std::span<const std::int64_t> ids,
+inline std::string decode(const BioGPTBpe& bpe, std::span<const std::int64_t> ids,
                           bool skip_special = false) {
   return detail::decode_sections(bpe.added, bpe.spec.roles, ids, skip_special, bpe.spec.roles.unk,
                                  [&](const auto& run) { return detail::bio_gpt_text(bpe, run); });

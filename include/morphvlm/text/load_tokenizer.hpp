@@ -70,7 +70,7 @@ inline void set_roles(const TokenizerNotes& notes, Tokenizer& tokenizer) {
     bpe->spec.pad_id = roles.pad;  // the unknown token is the model's: bytes are never unknown
   }
   if (auto* pieces = std::get_if<SentencePiece>(&tokenizer.kind)) pieces->spec.roles = roles;
-  if (auto* bpe = std::get_if<BioGptBpe>(&tokenizer.kind)) bpe->spec.roles = roles;
+  if (auto* bpe = std::get_if<BioGPTBpe>(&tokenizer.kind)) bpe->spec.roles = roles;
   if (auto* bpe = std::get_if<PieceBpe>(&tokenizer.kind)) {
     const auto unk = bpe->spec.roles.unk;  // here too
     bpe->spec.roles = roles;
@@ -160,7 +160,7 @@ inline std::unordered_set<std::int64_t> ids_of(const std::vector<AddedToken>& to
 }
 
 inline Tokenizer load_bio_gpt_folder(const TokenizerNotes& notes) {
-  BioGptSpec spec = read_bio_gpt_files(notes.folder);
+  BioGPTSpec spec = read_bio_gpt_files(notes.folder);
   auto known = ids_of(spec.added);
   for (AddedToken& token : notes.added_tokens())
     if (known.insert(token.id).second) spec.added.push_back(std::move(token));

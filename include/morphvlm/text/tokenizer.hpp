@@ -21,7 +21,7 @@ namespace morphvlm {
 /// A language model's tokenizer. A value: copies are independent but for read-only tables and caches;
 /// encoding and decoding are safe from many threads.
 struct Tokenizer {
-  std::variant<ByteLevelBpe, SentencePiece, BioGptBpe, PieceBpe> kind;  ///< which algorithm, with its tables
+  std::variant<ByteLevelBpe, SentencePiece, BioGPTBpe, PieceBpe> kind;  ///< which algorithm, with its tables
   /// Whether decoding takes out the spaces before English punctuation (`clean_up_tokenization_spaces`).
   bool clean_up_spaces = false;
 
@@ -30,7 +30,7 @@ struct Tokenizer {
   /// One of LLaMA's kind; see make_sentence_piece.
   Tokenizer(SentencePiece pieces) : kind(std::move(pieces)) {}  // NOLINT
   /// BioGPT's; see make_bio_gpt.
-  Tokenizer(BioGptBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
+  Tokenizer(BioGPTBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
   /// LLaMA's as a tokenizer.json; see make_piece_bpe.
   Tokenizer(PieceBpe bpe) : kind(std::move(bpe)) {}  // NOLINT
 };
@@ -42,7 +42,7 @@ inline TokenRoles token_roles(const ByteLevelBpe& bpe) {
 /// The tokens with a role: the settings', else the model's.
 inline TokenRoles token_roles(const SentencePiece& pieces) { return pieces.spec.roles; }
 /// The tokens with a role; `unk` and `sep` are always among them.
-inline TokenRoles token_roles(const BioGptBpe& bpe) { return bpe.spec.roles; }
+inline TokenRoles token_roles(const BioGPTBpe& bpe) { return bpe.spec.roles; }
 /// The tokens with a role; `unk` is the model's own.
 inline TokenRoles token_roles(const PieceBpe& bpe) { return bpe.spec.roles; }
 /// The tokens with a role, whatever the kind.
@@ -54,7 +54,7 @@ inline TokenRoles token_roles(const Tokenizer& tokenizer) {
 inline void set_pad(Tokenizer& tokenizer, std::int64_t id) {
   if (auto* bpe = std::get_if<ByteLevelBpe>(&tokenizer.kind)) bpe->spec.pad_id = id;
   if (auto* pieces = std::get_if<SentencePiece>(&tokenizer.kind)) pieces->spec.roles.pad = id;
-  if (auto* bpe = std::get_if<BioGptBpe>(&tokenizer.kind)) bpe->spec.roles.pad = id;
+  if (auto* bpe = std::get_if<BioGPTBpe>(&tokenizer.kind)) bpe->spec.roles.pad = id;
   if (auto* bpe = std::get_if<PieceBpe>(&tokenizer.kind)) bpe->spec.roles.pad = id;
 }
 

@@ -16,12 +16,12 @@ namespace morphvlm {
 inline constexpr std::int64_t kStepsToProveLife = 3;
 
 /// Watches which trained tensors have ever had a gradient that is not exactly zero.
-struct LifeWatch {
+struct GradientWatch {
   std::vector<std::string> silent = {};  ///< names of those that have not, so far
 
   /// Starts with all trained tensors but those matching a pattern of `allowed`.
-  static LifeWatch over(const AdamW& optimizer, const std::vector<std::string>& allowed) {
-    LifeWatch watch;
+  static GradientWatch over(const AdamW& optimizer, const std::vector<std::string>& allowed) {
+    GradientWatch watch;
     for (const auto& g : optimizer.groups) {
       for (const auto& name : g.names) {
         bool skip = false;

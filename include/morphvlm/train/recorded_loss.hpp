@@ -30,7 +30,7 @@ struct RecordedStep {
   Tensor pictures = {}, positions = {}, wanted = {};
   Tensor loss = {};
   std::vector<Tensor> gradients = {};  // one for each trained parameter; undefined where none comes
-  RecordedWork graph = {};
+  CudaGraph graph = {};
   std::int64_t replays = 0;
 };
 
@@ -99,8 +99,8 @@ class RecordedLoss {
 
   Tensor loss(const Step& batch, bool from_pixels) {
     const TextInput& text = batch.text;
-    if (!text.ids.is_cuda() || !kHasCudaGraphs || text.entry.defined() || !at::GradMode::is_enabled() ||
-        (batch.pictures.defined() && batch.pictures.requires_grad()))
+    if (!text.ids.is_cuda() || !kHasCudaGraphs || text.ungated_hidden.defined() ||
+        !at::GradMode::is_enabled() || (batch.pictures.defined() && batch.pictures.requires_grad()))
       return compute(batch, from_pixels);
     const auto key =
         shapes(batch) + (text.without_gated_blocks ? "text" : "") + (from_pixels ? "pixels" : "");

@@ -35,7 +35,7 @@ struct TrainStep {
 /// A training run between two steps.
 struct RunState {
   AdamW optimizer = {};                        ///< with handles of the trained parameters
-  LifeWatch life = {};                         ///< trained tensors that have had no gradient yet
+  GradientWatch life = {};                     ///< trained tensors that have had no gradient yet
   std::int64_t moved = 0;                      ///< steps at a rate above 0
   std::int64_t skipped = 0;                    ///< the last so many steps were skipped
   std::vector<TrainStep> history = {};         ///< all steps, those of earlier processes included

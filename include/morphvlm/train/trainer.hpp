@@ -154,7 +154,7 @@ std::vector<TrainStep> train(Model& model, const TrainConfig& config, LossOf&& l
                                            config.weight_decay, config.lora_plus_ratio},
                                           config.rules)};
   expect(!state.optimizer.groups.empty(), "training: no parameter of the model is trainable");
-  state.life = LifeWatch::over(state.optimizer, config.allow_dead);
+  state.life = GradientWatch::over(state.optimizer, config.allow_dead);
   detail::TrainFiles files(state, config, log, checkpoints, processes);
   std::optional<GradientSums> sums;
   detail::BatchShare share;

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "morphvlm/kernels/cuda/late_flag.hpp"
+#include "morphvlm/kernels/cuda/async_flag.hpp"
 #include "morphvlm/vlm/beam_search.hpp"
 #include "morphvlm/vlm/sample.hpp"
 #include "morphvlm/vlm/token_reader.hpp"
@@ -35,7 +35,7 @@ Generated continue_rows(const Model& model, const Tensor& hidden, TokenReader<Mo
   const auto batch = hidden.size(0);
   const auto options = TensorOptions(at::kLong).device(hidden.device());
   Tensor done = at::zeros({batch}, options.dtype(at::kBool)), lengths = at::zeros({batch}, options);
-  LateFlag all_done;
+  AsyncFlag all_done;
   for (std::int64_t step = 0; step < c.max_new_tokens; ++step) {
     const Tensor next = choose_token(logits, c, step).masked_fill(done, c.pad_token_id);
     tokens.push_back(next);

@@ -23,7 +23,7 @@ struct SharedPrefix {
 
 /// VLM::hidden of the texts' rests, [B, S, dim]; gradients flow through the shared beginnings. `latents`
 /// [B, media, l, d]. `cache`, if given, is left ready for decoding each of the B texts further; it may come
-/// with the layers below the first gated one filled for all of the U texts (see VLM::below).
+/// with the layers below the first gated one filled for all of the U texts (see VLM::ungated_hidden).
 template <class Model>
 Tensor hidden(const Model& model, const SharedPrefix& text, const Tensor& latents,
               VlmCache* cache = nullptr) {

@@ -107,7 +107,7 @@ class TokenReader {
   Tensor mask_;
   Reading reading_;
   Tensor ids_ = {}, media_seen_ = {}, logits_ = {};
-  RecordedWork graph_ = {};
+  CudaGraph graph_ = {};
   std::int64_t steps_ = 0;
 };
 

@@ -21,7 +21,7 @@ namespace morphvlm {
 struct TextInput {
   Tensor ids = {};             ///< int64 [batch, time]
   Tensor attention_mask = {};  ///< [batch, cached + time], 1 = token, 0 = padding; undefined: all tokens
-  Tensor entry = {};           ///< `VLM::below` of these ids, if it is known already; else undefined
+  Tensor ungated_hidden = {};  ///< `VLM::ungated_hidden` of these ids, if it is known already; else undefined
   /// Leaves the gated blocks out whole, feed-forward and all: how Multimodal-GPT reads batches without
   /// images. OpenFlamingo's gated feed-forward applies to text without an image too, so this is a choice.
   bool without_gated_blocks = false;
@@ -29,7 +29,7 @@ struct TextInput {
   /// The same on a device.
   TextInput to(c10::Device device) const {
     const auto moved = [&](const Tensor& t) { return t.defined() ? t.to(device) : t; };
-    return {moved(ids), moved(attention_mask), moved(entry), without_gated_blocks};
+    return {moved(ids), moved(attention_mask), moved(ungated_hidden), without_gated_blocks};
   }
 };
 
@@ -114,7 +114,7 @@ struct VLM {
   /// Activations [batch, time, dim] entering the first gated layer: the part of a forward pass that no image
   /// and no gated block changes, so it can be kept per text while the layers below are frozen. With a cache,
   /// those layers' keys and values are kept in it, so that decoding can go on from there.
-  Tensor below(const TextInput& text, VlmCache* cache = nullptr) const {
+  Tensor ungated_hidden(const TextInput& text, VlmCache* cache = nullptr) const {
     const DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, nullptr);
     return lang_encoder.layers(lang_encoder.embed(text.ids, context), context, cache ? &cache->text : nullptr,
                                NoHook{}, 0, first_gated_layer());
@@ -122,14 +122,14 @@ struct VLM {
 
   /// The language model's last layer's output [batch, time, dim]. `latents` [batch, media, l, d] belong to
   /// the media tokens of the whole text in order; undefined means none yet, or those already in the cache.
-  /// With a cache, the text continues what it holds. With `text.entry`, layers below the first gated one are
-  /// skipped, and their part of the cache is as `below` left it.
+  /// With a cache, the text continues what it holds. With `text.ungated_hidden`, layers below the first gated
+  /// one are skipped, and their part of the cache is as `below` left it.
   Tensor hidden(const TextInput& text, const Tensor& latents, VlmCache* cache = nullptr) const {
     KvCache* text_cache = cache ? &cache->text : nullptr;
-    const bool skip = text.entry.defined();
+    const bool skip = text.ungated_hidden.defined();
     DecoderContext context = lang_encoder.context(text.ids, text.attention_mask, text_cache);
     context.recompute_feed_forward = recompute.feed_forward;
-    const Tensor x = skip ? text.entry : lang_encoder.embed(text.ids, context);
+    const Tensor x = skip ? text.ungated_hidden : lang_encoder.embed(text.ids, context);
     VlmCache local;
     VlmCache& state = cache ? *cache : local;
     state.without_gated_blocks |= text.without_gated_blocks;
@@ -175,19 +175,19 @@ struct VLM {
     expect(c.cross_attention.every > 0, "cross_attention.every must be positive, found ",
            c.cross_attention.every);
     VLM m{.vision_encoder = V::Module::init(c.vision, init), .config = c};
-    m.draw_resampler(init.trained());
+    m.init_resampler(init.trained());
     m.lang_encoder = L::template Module<P>::init(c.language, init, c.adapter);
-    m.draw_gated_blocks(init.trained());
+    m.init_gated_blocks(init.trained());
     return m;
   }
 
   /// A fresh resampler, for a tower that none was trained for yet.
-  void draw_resampler(const Init& init) {
+  void init_resampler(const Init& init) {
     perceiver = R::Module::init(V::feature_dim(config.vision), config.perceiver, init);
   }
 
   /// Fresh gated blocks, for a language model that none were trained for yet.
-  void draw_gated_blocks(const Init& init) {
+  void init_gated_blocks(const Init& init) {
     const auto dim = L::hidden_dim(config.language), media_dim = V::feature_dim(config.vision);
     gated_cross_attn.clear();
     for (auto n = L::layer_count(config.language) / config.cross_attention.every; n > 0; --n) {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "morphvlm/kernels/cpu/few_rows_kernels.hpp"
+#include "morphvlm/kernels/cpu/gemv_kernels.hpp"
 #include "morphvlm/kernels/cpu/lane_sums.hpp"
 #include "morphvlm/kernels/cpu/nf4_levels.hpp"
 #include "morphvlm/kernels/cpu/x86_kernels.hpp"

@@ -40,7 +40,7 @@ inline bool is_recording(c10::Device device) {
 
 /// A CUDA graph: the kernels of a piece of work with their very arguments, so it reads and writes the same
 /// memory each time. PyTorch equivalent: `torch.cuda.CUDAGraph`.
-class RecordedWork {
+class CudaGraph {
  public:
   /// Records what `work` starts on the current device, without running it. It must have run once before, must
   /// not wait for the device, and what it reads and writes must outlive this. Error: a build without

@@ -14,9 +14,9 @@
 #include "morphvlm/kernels/cpu/nf4_levels.hpp"
 #include "morphvlm/kernels/cuda/cuda_kernel.hpp"
 #include "morphvlm/kernels/cuda/cuda_text.hpp"
-#include "morphvlm/kernels/cuda/few_rows_cuda_weights.hpp"
+#include "morphvlm/kernels/cuda/gemv_cuda_weights.hpp"
 #include "morphvlm/kernels/cuda/nf4_cuda.hpp"
-#include "morphvlm/kernels/few_rows_steps.hpp"
+#include "morphvlm/kernels/gemv_fusion.hpp"
 
 namespace morphvlm {
 
@@ -25,21 +25,21 @@ inline constexpr std::int64_t kMaxNormedWidth = 4096;
 
 namespace detail {
 
-// FewRowsSteps as the kernels take them.
-struct FewRowsNorm {
+// GemvFusion as the kernels take them.
+struct GemvNorm {
   const void* weight = nullptr;
   const void* bias = nullptr;
   float eps = 0;
   int is_centred = 0;
 };
-struct FewRowsFinish {
+struct GemvFinish {
   const void* gate = nullptr;
   const void* onto = nullptr;
   int gelu = 0;
 };
 
 // What stands before and behind the products, whatever their weights are kept in.
-inline constexpr std::string_view kFewRowsCuda = R"(
+inline constexpr std::string_view kGemvCuda = R"(
 struct Norm { const uint4* weight; const uint4* bias; float eps; int is_centred; };
 struct Finish { const Bf16* gate; const Bf16* onto; int gelu; };
 struct Sums { float of[ROWS]; };
@@ -104,8 +104,8 @@ __device__ __forceinline__ Bf16 finished(float sum, const Finish& finish, long l
 )";
 
 // y1, y2, y3 = x W1^T + b1, ...; [ROWS, out] each. A weight that is not there has 0 outputs.
-inline constexpr std::string_view kFewRowsProductsCuda = R"(
-extern "C" __global__ void __launch_bounds__(256) few_rows_products(
+inline constexpr std::string_view kGemvProductsCuda = R"(
+extern "C" __global__ void __launch_bounds__(256) gemv_products(
     const uint4* x, Weight w1, Weight w2, Weight w3, const Bf16* b1, const Bf16* b2, const Bf16* b3, Bf16* y1, Bf16* y2,
     Bf16* y3, int out1, int out2, int out3, int vectors, Norm norm, Finish finish) {
   __shared__ uint4 staged[ROWS * NORMED_VECTORS];
@@ -136,7 +136,7 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_products(
 
 // y = silu(x G^T) * (x U^T), each product rounded as if it had been stored.
 inline constexpr std::string_view kSwiGluCuda = R"(
-extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x, Weight gate, Weight up, Bf16* y,
+extern "C" __global__ void __launch_bounds__(256) gemv_swiglu(const uint4* x, Weight gate, Weight up, Bf16* y,
                                                                   int out, int vectors, Norm norm) {
   __shared__ uint4 staged[ROWS * NORMED_VECTORS];
   __shared__ Tables tables;
@@ -162,39 +162,39 @@ extern "C" __global__ void __launch_bounds__(256) few_rows_swiglu(const uint4* x
 )";
 
 // The kernels over one kind of weight.
-class FewRowsCudaKernels {
+class GemvCudaKernels {
  public:
-  explicit FewRowsCudaKernels(std::string_view weight)
-      : products_("few_rows_products", text(weight, kFewRowsProductsCuda)),
-        swiglu_("few_rows_swiglu", text(weight, kSwiGluCuda)) {}
+  explicit GemvCudaKernels(std::string_view weight)
+      : products_("gemv_products", text(weight, kGemvProductsCuda)),
+        swiglu_("gemv_swiglu", text(weight, kSwiGluCuda)) {}
   const CudaKernel& products(std::int64_t rows) const { return products_[rows]; }
   const CudaKernel& swiglu(std::int64_t rows) const { return swiglu_[rows]; }
 
  private:
   static std::string text(std::string_view weight, std::string_view body) {
-    return "#define NORMED_VECTORS " + std::to_string(kMaxNormedWidth / 8) + std::string(kFewRowsCuda) +
+    return "#define NORMED_VECTORS " + std::to_string(kMaxNormedWidth / 8) + std::string(kGemvCuda) +
            std::string(weight) + std::string(body);
   }
   CudaKernelsByRows products_, swiglu_;
 };
 
-inline const FewRowsCudaKernels& few_rows_cuda_kernels(const CudaPlainRows&) {
-  static const FewRowsCudaKernels kKernels(kPlainRowsCuda);
+inline const GemvCudaKernels& gemv_cuda_kernels(const CudaPlainRows&) {
+  static const GemvCudaKernels kKernels(kPlainRowsCuda);
   return kKernels;
 }
-inline const FewRowsCudaKernels& few_rows_cuda_kernels(const CudaNf4Rows&) {
-  static const FewRowsCudaKernels kKernels(nf4_cuda() + std::string(kNf4RowsCuda));
+inline const GemvCudaKernels& gemv_cuda_kernels(const CudaNf4Rows&) {
+  static const GemvCudaKernels kKernels(nf4_cuda() + std::string(kNf4RowsCuda));
   return kKernels;
 }
 
-inline FewRowsNorm norm_of(const FewRowsSteps& steps) {
+inline GemvNorm norm_of(const GemvFusion& steps) {
   return {.weight = address(steps.norm),
           .bias = address(steps.norm_bias),
           .eps = static_cast<float>(steps.eps),
           .is_centred = steps.is_centred ? 1 : 0};
 }
 
-inline CudaGrid few_rows_grid(std::int64_t outputs, const FewRowsSteps& steps) {
+inline CudaGrid gemv_grid(std::int64_t outputs, const GemvFusion& steps) {
   return {.blocks = blocks_of_eight(outputs), .threads = 256, .starts_early = steps.weights_are_old};
 }
 
@@ -204,7 +204,7 @@ inline bool is_whole_vectors(const Tensor& t) {
 }
 
 // Few rows of BFloat16 on CUDA, in whole vectors of eight.
-inline bool are_few_rows_on_cuda(const Tensor& x) {
+inline bool are_gemv_on_cuda(const Tensor& x) {
   return x.is_cuda() && has_cuda_kernels() && x.numel() > 0 && x.numel() <= kMaxCudaRows * x.size(-1) &&
          is_whole_vectors(x);
 }
@@ -213,20 +213,19 @@ inline bool are_few_rows_on_cuda(const Tensor& x) {
 
 /// Whether the kernels here can multiply as many rows as x [..., any width] has by weights like `weight`
 /// [out, in]: BFloat16 on CUDA, few rows, whole vectors of eight.
-inline bool is_few_rows_on_cuda(const Tensor& x, const Tensor& weight) {
-  return detail::are_few_rows_on_cuda(x) && weight.is_cuda() && detail::is_whole_vectors(weight);
+inline bool is_gemv_on_cuda(const Tensor& x, const Tensor& weight) {
+  return detail::are_gemv_on_cuda(x) && weight.is_cuda() && detail::is_whole_vectors(weight);
 }
 /// The same for weights in 4 bits, of which a row must be whole blocks.
-inline bool is_few_rows_on_cuda(const Tensor& x, const Nf4Packed& weight) {
-  return detail::are_few_rows_on_cuda(x) && weight.codes.is_cuda() && weight.in % detail::kNf4Block == 0;
+inline bool is_gemv_on_cuda(const Tensor& x, const Nf4Packed& weight) {
+  return detail::are_gemv_on_cuda(x) && weight.codes.is_cuda() && weight.in % detail::kNf4Block == 0;
 }
 
-/// x W^T + b for one to three weights [out, in] (see is_few_rows_on_cuda) and as many biases [out], undefined
+/// x W^T + b for one to three weights [out, in] (see is_gemv_on_cuda) and as many biases [out], undefined
 /// where there is none; sums in fp32. Steps behind the product are for one weight alone. No gradient.
 template <class W>
-std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std::vector<W>& weights,
-                                              const std::vector<Tensor>& biases,
-                                              const FewRowsSteps& steps = {}) {
+std::vector<Tensor> gemv_products_on_cuda(const Tensor& x, const std::vector<W>& weights,
+                                          const std::vector<Tensor>& biases, const GemvFusion& steps = {}) {
   const auto in = detail::inputs_of(weights.front()), rows = x.numel() / in;
   auto shape = x.sizes().vec();
   std::vector<Tensor> out;
@@ -245,27 +244,27 @@ std::vector<Tensor> few_rows_products_on_cuda(const Tensor& x, const std::vector
     all += shape.back();
   }
   FlopMeter::add(2.0 * static_cast<double>(rows * in * all));
-  const detail::FewRowsFinish finish{
+  const detail::GemvFinish finish{
       .gate = detail::address(steps.gate), .onto = detail::address(steps.onto), .gelu = steps.gelu ? 1 : 0};
-  detail::few_rows_cuda_kernels(w[0]).products(rows).launch(
-      x.device(), detail::few_rows_grid(all, steps), x.const_data_ptr(), w[0], w[1], w[2], b[0], b[1], b[2],
-      y[0], y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8), detail::norm_of(steps),
+  detail::gemv_cuda_kernels(w[0]).products(rows).launch(
+      x.device(), detail::gemv_grid(all, steps), x.const_data_ptr(), w[0], w[1], w[2], b[0], b[1], b[2], y[0],
+      y[1], y[2], outputs[0], outputs[1], outputs[2], static_cast<int>(in / 8), detail::norm_of(steps),
       finish);
   return out;
 }
 
-/// silu(x G^T) * (x U^T) for G, U [hidden, in] (see is_few_rows_on_cuda); of the steps those before the
+/// silu(x G^T) * (x U^T) for G, U [hidden, in] (see is_gemv_on_cuda); of the steps those before the
 /// product. No gradient.
 template <class W>
-Tensor few_rows_swiglu_on_cuda(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
+Tensor gemv_swiglu_on_cuda(const Tensor& x, const W& gate, const W& up, const GemvFusion& steps = {}) {
   const auto in = detail::inputs_of(gate), hidden = detail::outputs_of(gate), rows = x.numel() / in;
   auto shape = x.sizes().vec();
   shape.back() = hidden;
   Tensor out = at::empty(shape, x.options().requires_grad(false));
   FlopMeter::add(4.0 * static_cast<double>(rows * in * hidden));
   const auto of_gate = detail::cuda_rows(gate), of_up = detail::cuda_rows(up);
-  detail::few_rows_cuda_kernels(of_gate).swiglu(rows).launch(
-      x.device(), detail::few_rows_grid(hidden, steps), x.const_data_ptr(), of_gate, of_up,
+  detail::gemv_cuda_kernels(of_gate).swiglu(rows).launch(
+      x.device(), detail::gemv_grid(hidden, steps), x.const_data_ptr(), of_gate, of_up,
       out.mutable_data_ptr(), static_cast<int>(hidden), static_cast<int>(in / 8), detail::norm_of(steps));
   return out;
 }

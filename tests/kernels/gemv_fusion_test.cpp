@@ -1,5 +1,5 @@
 // Products of few rows with what stands before and behind them, against the modules that do it one by one.
-#include "morphvlm/kernels/few_rows_steps.hpp"
+#include "morphvlm/kernels/gemv_fusion.hpp"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -16,15 +16,15 @@
 #include "morphvlm/quant/quantized.hpp"
 #include "tests/support/golden.hpp"
 
-namespace morphvlm::few_rows_steps_test {
+namespace morphvlm::gemv_steps_test {
 namespace {
 
 using testing::relative_error;
 
 // Widths that are no multiple of anything, and more outputs than are finished at a time.
-constexpr std::int64_t kIn = 83, kOut = 2 * detail::kFewRowsTile + 9;
+constexpr std::int64_t kIn = 83, kOut = 2 * detail::kGemvTile + 9;
 
-struct FewRowsStepsOf : ::testing::TestWithParam<at::ScalarType> {
+struct GemvFusionOf : ::testing::TestWithParam<at::ScalarType> {
   at::NoGradGuard no_grad = {};
 
   static Tensor normal(at::IntArrayRef shape, std::uint64_t seed, double mean = 0) {
@@ -38,13 +38,13 @@ struct FewRowsStepsOf : ::testing::TestWithParam<at::ScalarType> {
   static double tolerance() { return GetParam() == at::kFloat ? 1e-5 : 1e-2; }
 };
 
-TEST_P(FewRowsStepsOf, SeveralWeightsAreSoManyProducts) {
+TEST_P(GemvFusionOf, SeveralWeightsAreSoManyProducts) {
   const std::vector<Tensor> weights{normal({kOut, kIn}, 1), normal({7, kIn}, 2), normal({1, kIn}, 3)};
   const std::vector<Tensor> biases{normal({kOut}, 4), {}, normal({1}, 5)};
-  for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
+  for (std::int64_t rows = 1; rows <= kMaxGemvRows; ++rows) {
     const Tensor x = normal({rows, 1, kIn}, 6);
-    ASSERT_TRUE(takes_few_rows(x, weights[0]));
-    const auto y = few_rows_products(x, weights, biases);
+    ASSERT_TRUE(takes_gemv(x, weights[0]));
+    const auto y = gemv_products(x, weights, biases);
     ASSERT_EQ(y.size(), weights.size());
     for (std::size_t i = 0; i < y.size(); ++i) {
       const Tensor expected = linear(x, weights[i], biases[i]);
@@ -55,24 +55,24 @@ TEST_P(FewRowsStepsOf, SeveralWeightsAreSoManyProducts) {
   }
 }
 
-TEST_P(FewRowsStepsOf, ANormComesFirst) {
+TEST_P(GemvFusionOf, ANormComesFirst) {
   const RMSNorm rms{.weight = normal({kIn}, 1, 1), .eps = 1e-2};
   const LayerNorm centred{.weight = normal({kIn}, 2, 1), .bias = normal({kIn}, 3), .eps = 1e-2};
   const Tensor x = normal({3, 1, kIn}, 4, 2), weight = normal({kOut, kIn}, 5);
   const auto check = [&](const auto& norm) {
     ASSERT_TRUE(detail::can_be_a_step(norm, x));
-    const Tensor y = few_rows_products(x, {weight}, {{}}, normed_by(norm)).front();
+    const Tensor y = gemv_products(x, {weight}, {{}}, normed_by(norm)).front();
     EXPECT_LE(relative_error(y.to(at::kFloat), linear(norm(x), weight).to(at::kFloat)), tolerance());
     // To the last bit what is made of normed rows that were stored.
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(norm)>, RMSNorm>) {
-      ASSERT_TRUE(takes_few_rows(norm(x), weight));
-      EXPECT_TRUE(y.equal(few_rows_products(norm(x), {weight}, {{}}).front()));
+      ASSERT_TRUE(takes_gemv(norm(x), weight));
+      EXPECT_TRUE(y.equal(gemv_products(norm(x), {weight}, {{}}).front()));
       const auto packed = Int8::pack(weight);
-      EXPECT_TRUE(few_rows_products(x, {packed}, {{}}, normed_by(norm))
+      EXPECT_TRUE(gemv_products(x, {packed}, {{}}, normed_by(norm))
                       .front()
-                      .equal(few_rows_products(norm(x), {packed}, {{}}).front()));
+                      .equal(gemv_products(norm(x), {packed}, {{}}).front()));
     }
-    const Tensor both = few_rows_swiglu(x, weight, weight.neg(), normed_by(norm));
+    const Tensor both = gemv_swiglu(x, weight, weight.neg(), normed_by(norm));
     const Tensor gate = linear(norm(x), weight);
     EXPECT_LE(relative_error(both.to(at::kFloat), at::silu(gate).mul(gate.neg()).to(at::kFloat)),
               2 * tolerance());
@@ -81,12 +81,12 @@ TEST_P(FewRowsStepsOf, ANormComesFirst) {
   check(centred);
 }
 
-TEST_P(FewRowsStepsOf, AnActivationAGateAndASumComeLast) {
+TEST_P(GemvFusionOf, AnActivationAGateAndASumComeLast) {
   const Tensor x = normal({2, 1, kIn}, 1), weight = normal({kOut, kIn}, 2).div(9), bias = normal({kOut}, 3),
                onto = normal({2, 1, kOut}, 4), gate = at::full({1}, 0.7, at::kFloat).to(GetParam());
   const Tensor plain = linear(x, weight, bias);
-  const auto with = [&](const FewRowsSteps& steps) {
-    return few_rows_products(x, {weight}, {bias}, steps).front().to(at::kFloat);
+  const auto with = [&](const GemvFusion& steps) {
+    return gemv_products(x, {weight}, {bias}, steps).front().to(at::kFloat);
   };
   EXPECT_LE(relative_error(with({.gelu = true}), at::gelu(plain).to(at::kFloat)), tolerance());
   EXPECT_LE(relative_error(with({.gate = gate}), plain.mul(at::tanh(gate)).to(at::kFloat)), tolerance());
@@ -107,24 +107,23 @@ void check_packed(at::ScalarType dtype, std::int64_t rows, double tolerance) {
   const Tensor wide = F::unpack(packed, dtype), wide_other = F::unpack(other, dtype);
   const Tensor x = normal({rows, 1, kWhole}, 3).to(dtype), bias = normal({kMore}, 4).to(dtype);
   const LayerNorm norm{.weight = normal({kWhole}, 5).to(dtype), .bias = normal({kWhole}, 6).to(dtype)};
-  ASSERT_TRUE(takes_few_rows(x, packed));
-  FewRowsSteps steps = normed_by(norm);
+  ASSERT_TRUE(takes_gemv(x, packed));
+  GemvFusion steps = normed_by(norm);
   const auto compare = [&](const Tensor& a, const Tensor& b) {
     EXPECT_EQ(a.scalar_type(), dtype);
     EXPECT_LE(relative_error(a.to(at::kFloat), b.to(at::kFloat)), tolerance) << F::name;
   };
-  const auto ours = few_rows_products(x, {packed, other}, {bias, {}}, steps),
-             theirs = few_rows_products(x, {wide, wide_other}, {bias, {}}, steps);
+  const auto ours = gemv_products(x, {packed, other}, {bias, {}}, steps),
+             theirs = gemv_products(x, {wide, wide_other}, {bias, {}}, steps);
   for (std::size_t i = 0; i < ours.size(); ++i) compare(ours[i], theirs[i]);
-  compare(few_rows_swiglu(x, packed, packed, steps), few_rows_swiglu(x, wide, wide, steps));
+  compare(gemv_swiglu(x, packed, packed, steps), gemv_swiglu(x, wide, wide, steps));
   steps.gelu = true;
   steps.gate = at::full({1}, 0.7, at::kFloat).to(dtype);
   steps.onto = normal({rows, 1, kMore}, 7).to(dtype);
-  compare(few_rows_products(x, {packed}, {bias}, steps).front(),
-          few_rows_products(x, {wide}, {bias}, steps).front());
+  compare(gemv_products(x, {packed}, {bias}, steps).front(), gemv_products(x, {wide}, {bias}, steps).front());
 }
 
-TEST_P(FewRowsStepsOf, PackedWeightsTakeThemAlike) {
+TEST_P(GemvFusionOf, PackedWeightsTakeThemAlike) {
   // A weight that is written out in 16 bits is rounded itself.
   for (const std::int64_t rows : {3, 6}) {  // looked up as they are multiplied, and written out before
     check_packed<NF4>(GetParam(), rows, 2 * tolerance());
@@ -132,19 +131,19 @@ TEST_P(FewRowsStepsOf, PackedWeightsTakeThemAlike) {
   }
 }
 
-TEST_P(FewRowsStepsOf, OtherLayoutsAndDtypesAreLeftOut) {
+TEST_P(GemvFusionOf, OtherLayoutsAndDtypesAreLeftOut) {
   const Tensor x = normal({1, 1, kIn}, 1), weight = normal({4, kIn}, 2);
   const auto other = GetParam() == at::kFloat ? at::kBFloat16 : at::kFloat;
-  EXPECT_TRUE(takes_few_rows(x, weight));
-  EXPECT_FALSE(takes_few_rows(x, weight.to(other)));
-  EXPECT_FALSE(takes_few_rows(x, normal({kIn, 4}, 2).t()));
-  EXPECT_FALSE(takes_few_rows(normal({kMaxFewRows + 1, kIn}, 1), weight));
+  EXPECT_TRUE(takes_gemv(x, weight));
+  EXPECT_FALSE(takes_gemv(x, weight.to(other)));
+  EXPECT_FALSE(takes_gemv(x, normal({kIn, 4}, 2).t()));
+  EXPECT_FALSE(takes_gemv(normal({kMaxGemvRows + 1, kIn}, 1), weight));
   EXPECT_FALSE(detail::can_be_a_step(RMSNorm{.weight = normal({kIn}, 1).to(other)}, x));
   EXPECT_TRUE(detail::can_be_a_step(RMSNorm{.weight = normal({kIn}, 1)}, x));
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, FewRowsStepsOf, ::testing::Values(at::kFloat, at::kBFloat16),
+INSTANTIATE_TEST_SUITE_P(Dtypes, GemvFusionOf, ::testing::Values(at::kFloat, at::kBFloat16),
                          [](const auto& dtype) { return dtype.param == at::kFloat ? "fp32" : "bf16"; });
 
 }  // namespace
-}  // namespace morphvlm::few_rows_steps_test
+}  // namespace morphvlm::gemv_steps_test

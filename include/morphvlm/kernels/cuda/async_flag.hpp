@@ -13,7 +13,7 @@ namespace morphvlm {
 
 /// A flag computed on a device, read one call late: by then the device has long gone on, so neither side
 /// waits for the other. On a CPU there is nothing to wait for, and the answer is never late.
-class LateFlag {
+class AsyncFlag {
  public:
   /// Hands in `flag`, a bool of one element; returns on CUDA the flag of the call before, false at first, and
   /// elsewhere this one.

@@ -20,7 +20,7 @@
 namespace morphvlm::experiments {
 
 /// What became of training in one setting.
-struct CardStep {
+struct DeviceStep {
   std::string setting = {};
   std::int64_t rows = 0, tokens = 0;  ///< of a step; tokens of a row
   std::int64_t trained = 0;           ///< parameters
@@ -62,7 +62,7 @@ struct CardRows {
 };
 
 template <class Config>
-CardRows card_rows(const Config& config, at::ScalarType dtype, const PlanWork& work, c10::Device device,
+CardRows card_rows(const Config& config, at::ScalarType dtype, const StepShape& work, c10::Device device,
                    const at::Generator& generator) {
   CardRows rows;
   const auto ids_there = at::TensorOptions(at::kLong).device(device);
@@ -82,8 +82,8 @@ CardRows card_rows(const Config& config, at::ScalarType dtype, const PlanWork& w
 }
 
 template <class Model>
-void train_steps(const typename Model::Config& config, const PlanSetup& setup, const PlanWork& work,
-                 c10::Device device, std::int64_t steps, CardStep& out) {
+void train_steps(const typename Model::Config& config, const PlanSetup& setup, const StepShape& work,
+                 c10::Device device, std::int64_t steps, DeviceStep& out) {
   MemoryMeter memory(setup.device);
   // Wherever adapters sit, all else is the same, and so are the rows.
   Model model =
@@ -118,16 +118,16 @@ void train_steps(const typename Model::Config& config, const PlanSetup& setup, c
 /// Trains random weights on random rows for some steps, gates half open unless `gate` says otherwise. Memory
 /// that runs out is a result, not an Error. Rows are full of tokens (work.packed).
 template <class Model>
-CardStep try_steps(std::string setting, typename Model::Config config, const PlanSetup& setup,
-                   const PlanWork& work, c10::Device device, std::int64_t steps, double gate = 0.5) {
+DeviceStep try_steps(std::string setting, typename Model::Config config, const PlanSetup& setup,
+                     const StepShape& work, c10::Device device, std::int64_t steps, double gate = 0.5) {
   config.cross_attention.gates = GatePolicy::frozen;
   config.cross_attention.gate_value = gate;
   const Plan planned = plan<Model>(config, setup, work);
-  CardStep out{.setting = std::move(setting),
-               .rows = work.batch,
-               .tokens = work.seq,
-               .trained = planned.trainable,
-               .planned = planned.peak_bytes};
+  DeviceStep out{.setting = std::move(setting),
+                 .rows = work.batch,
+                 .tokens = work.seq,
+                 .trained = planned.trainable,
+                 .planned = planned.peak_bytes};
 #ifdef MORPHVLM_CUDA
   if (device.is_cuda()) out.room = cuda_memory(device);
 #endif

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "morphvlm/kernels/cpu/amx_kernels.hpp"
-#include "morphvlm/kernels/cpu/few_rows_kernels.hpp"
+#include "morphvlm/kernels/cpu/gemv_kernels.hpp"
 #include "morphvlm/kernels/cpu/lane_sums.hpp"
 #include "morphvlm/kernels/cpu/x86_kernels.hpp"
 
@@ -45,8 +45,8 @@ MORPHVLM_PAIRS inline void add_pairs(const c10::BFloat16* block, std::int64_t in
 }
 
 template <int Rows, int Outputs>
-MORPHVLM_PAIRS inline void few_rows_pairs_block(const c10::BFloat16* block, std::int64_t in,
-                                                const c10::BFloat16* x, std::int64_t apart, float* y) {
+MORPHVLM_PAIRS inline void gemv_pairs_block(const c10::BFloat16* block, std::int64_t in,
+                                            const c10::BFloat16* x, std::int64_t apart, float* y) {
   __m512 sums[Outputs][Rows];
 #pragma GCC unroll 16
   for (int i = 0; i < Outputs * Rows; ++i) sums[i / Rows][i % Rows] = _mm512_setzero_ps();
@@ -58,26 +58,26 @@ MORPHVLM_PAIRS inline void few_rows_pairs_block(const c10::BFloat16* block, std:
 
 // y [rows, count] of as many outputs' weights [count, in] from x [rows, in filled up].
 template <int Rows>
-MORPHVLM_PAIRS void few_rows_pairs(const c10::BFloat16* weight, std::int64_t in, const c10::BFloat16* x,
-                                   std::int64_t count, float* y) {
+MORPHVLM_PAIRS void gemv_pairs(const c10::BFloat16* weight, std::int64_t in, const c10::BFloat16* x,
+                               std::int64_t count, float* y) {
   constexpr int kOutputs = 4;
   std::int64_t o = 0;
   for (; o + kOutputs <= count; o += kOutputs)
-    few_rows_pairs_block<Rows, kOutputs>(weight + o * in, in, x, count, y + o);
-  for (; o < count; ++o) few_rows_pairs_block<Rows, 1>(weight + o * in, in, x, count, y + o);
+    gemv_pairs_block<Rows, kOutputs>(weight + o * in, in, x, count, y + o);
+  for (; o < count; ++o) gemv_pairs_block<Rows, 1>(weight + o * in, in, x, count, y + o);
 }
 
-inline void few_rows_pairs(const c10::BFloat16* weight, std::int64_t in, const c10::BFloat16* x,
-                           std::int64_t rows, std::int64_t count, float* y) {
+inline void gemv_pairs(const c10::BFloat16* weight, std::int64_t in, const c10::BFloat16* x,
+                       std::int64_t rows, std::int64_t count, float* y) {
   switch (rows) {
     case 1:
-      return few_rows_pairs<1>(weight, in, x, count, y);
+      return gemv_pairs<1>(weight, in, x, count, y);
     case 2:
-      return few_rows_pairs<2>(weight, in, x, count, y);
+      return gemv_pairs<2>(weight, in, x, count, y);
     case 3:
-      return few_rows_pairs<3>(weight, in, x, count, y);
+      return gemv_pairs<3>(weight, in, x, count, y);
     default:
-      return few_rows_pairs<4>(weight, in, x, count, y);
+      return gemv_pairs<4>(weight, in, x, count, y);
   }
 }
 #endif
@@ -85,8 +85,8 @@ inline void few_rows_pairs(const c10::BFloat16* weight, std::int64_t in, const c
 #if MORPHVLM_HAS_AMX_KERNELS
 // Sums of `Tiles` tiles of 16 outputs each and up to 16 rows of x, as amx_pack_rows leaves them in one tile.
 template <int Tiles>
-MORPHVLM_AMX inline void few_rows_tiles_block(const c10::BFloat16* block, std::int64_t in,
-                                              const std::uint32_t* x, float* sums) {
+MORPHVLM_AMX inline void gemv_tiles_block(const c10::BFloat16* block, std::int64_t in, const std::uint32_t* x,
+                                          float* sums) {
   amx_zero_sums();
   const auto stride = in * 2;
   for (std::int64_t k = 0; k < in / kTileDepth; ++k) {
@@ -122,22 +122,21 @@ MORPHVLM_AMX inline void store_turned(const float* sums, std::int64_t skipped, s
 }
 
 // y [rows, count] of outputs [first, first + count) of at least 16 from x in one tile.
-MORPHVLM_AMX inline void few_rows_by_tiles(const c10::BFloat16* weight, std::int64_t in,
-                                           const std::uint32_t* x, std::int64_t rows, std::int64_t first,
-                                           std::int64_t count, float* y) {
+MORPHVLM_AMX inline void gemv_by_tiles(const c10::BFloat16* weight, std::int64_t in, const std::uint32_t* x,
+                                       std::int64_t rows, std::int64_t first, std::int64_t count, float* y) {
   constexpr std::int64_t kMany = 4;
   alignas(64) float sums[kMany * kTileNumbers];
   begin_tiles();
   std::int64_t o = 0;
   for (; o + kMany * kTileRows <= count; o += kMany * kTileRows) {
-    few_rows_tiles_block<kMany>(weight + (first + o) * in, in, x, sums);
+    gemv_tiles_block<kMany>(weight + (first + o) * in, in, x, sums);
     for (std::int64_t tile = 0; tile < kMany; ++tile)
       store_turned(sums + tile * kTileNumbers, 0, kTileRows, rows, count, y + o + tile * kTileRows);
   }
   for (; o < count; o += kTileRows) {
     // The last tile may begin with outputs that are there already, or somebody else's.
     const auto begin = std::min(first + o, std::max(std::int64_t{0}, first + count - kTileRows));
-    few_rows_tiles_block<1>(weight + begin * in, in, x, sums);
+    gemv_tiles_block<1>(weight + begin * in, in, x, sums);
     store_turned(sums, first + o - begin, std::min(kTileRows, count - o), rows, count, y + o);
   }
   end_tiles();

@@ -1,5 +1,5 @@
 // Training steps as on a card, here on the CPU.
-#include "experiments/device/card_step.hpp"
+#include "experiments/device/device_step.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@ namespace {
 
 using Model = testing::TinyVlm<LoRA<Attn>>;
 
-CardStep tried(const PlanSetup& setup) {
+DeviceStep tried(const PlanSetup& setup) {
   auto config = testing::tiny_config<Model>();
   config.vision.image_size = 28;
   config.language.hidden_size = 64;
@@ -20,7 +20,7 @@ CardStep tried(const PlanSetup& setup) {
                           5);
 }
 
-TEST(CardStep, TrainsWithinItsPlan) {
+TEST(DeviceStep, TrainsWithinItsPlan) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const auto step = tried({.dtype = dtype});
     EXPECT_TRUE(step.fits);
@@ -31,7 +31,7 @@ TEST(CardStep, TrainsWithinItsPlan) {
   }
 }
 
-TEST(CardStep, RecomputingTakesLess) { EXPECT_LT(tried({.recompute = {.every = 1}}).peak, tried({}).peak); }
+TEST(DeviceStep, RecomputingTakesLess) { EXPECT_LT(tried({.recompute = {.every = 1}}).peak, tried({}).peak); }
 
 }  // namespace
 }  // namespace morphvlm::experiments

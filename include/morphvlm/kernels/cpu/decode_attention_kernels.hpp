@@ -13,7 +13,7 @@
 
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/cpu/few_rows_cpu.hpp"
+#include "morphvlm/kernels/cpu/gemv_cpu.hpp"
 
 namespace morphvlm {
 
@@ -75,8 +75,8 @@ __attribute__((target("avx512f,avx512bw,avx512vl,fma"))) void weighted_rows_avx5
 template <class T>
 WeightedRowsKernel<T> weighted_rows_kernel() {
 #if MORPHVLM_HAS_X86_KERNELS
-  if (few_rows_kernel<T>() == &few_rows_avx512<T>) return &weighted_rows_avx512<T>;
-  if (few_rows_kernel<T>() == &few_rows_avx2<T>) return &weighted_rows_avx2<T>;
+  if (gemv_kernel<T>() == &gemv_avx512<T>) return &weighted_rows_avx512<T>;
+  if (gemv_kernel<T>() == &gemv_avx2<T>) return &weighted_rows_avx2<T>;
 #endif
   return &weighted_rows_portable<T>;
 }
@@ -123,7 +123,7 @@ void attend_shared_head(const OneToken<T>& t, std::int64_t shared, std::vector<f
   for (std::int64_t first = 0; first < group; first += kRowsAtOnce) {
     const auto rows = std::min(kRowsAtOnce, group - first), head = kv * group + first;
     const auto place = (row * t.heads + head) * t.d;
-    few_rows_kernel<T>()({.values = k, .in = t.d}, t.q + place, rows, t.count, 0, t.count, scores.data());
+    gemv_kernel<T>()({.values = k, .in = t.d}, t.q + place, rows, t.count, 0, t.count, scores.data());
     for (std::int64_t r = 0; r < rows; ++r) {
       float* const p = scores.data() + r * t.count;
       const float* const bias =
@@ -137,7 +137,7 @@ void attend_shared_head(const OneToken<T>& t, std::int64_t shared, std::vector<f
 }
 
 template <class T>
-void attend_one_token(const OneToken<T>& t) {
+void decode_attention_row(const OneToken<T>& t) {
   FlopMeter::add(4.0 * static_cast<double>(t.batch * t.heads * t.count * t.d));
   constexpr std::int64_t kWorthThread = 1 << 15;
   const auto grain = std::max<std::int64_t>(1, kWorthThread / (t.group() * t.count * t.d));
@@ -149,9 +149,11 @@ void attend_one_token(const OneToken<T>& t) {
 
 }  // namespace detail
 
-/// Whether attend_one takes one token's q [batch, 1, heads * d] over k, v [batch, kv_heads, length, d]: on a
-/// CPU, in one dtype, float or BFloat16, and without a gradient. `bias` is undefined or float.
-inline bool has_attend_one(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias) {
+/// Whether decode_attention_over takes one token's q [batch, 1, heads * d] over k, v [batch, kv_heads,
+/// length, d]: on a CPU, in one dtype, float or BFloat16, and without a gradient. `bias` is undefined or
+/// float.
+inline bool has_decode_attention_kernel(const Tensor& q, const Tensor& k, const Tensor& v,
+                                        const Tensor& bias) {
   return q.is_cpu() && detail::is_float_or_bf16(q) && q.size(1) == 1 && q.numel() > 0 &&
          k.scalar_type() == q.scalar_type() && v.scalar_type() == q.scalar_type() && k.is_contiguous() &&
          v.is_contiguous() && (!bias.defined() || bias.scalar_type() == at::kFloat) &&
@@ -162,35 +164,36 @@ namespace detail {
 
 // The same for queries that are there in fp32; `like` is [batch, 1, heads * d] in the dtype of the result.
 template <class T>
-Tensor attend_one_of(const std::vector<float>& q, const Tensor& like, const Tensor& k, const Tensor& v,
-                     std::int64_t count, const Tensor& bias) {
+Tensor decode_attention_of(const std::vector<float>& q, const Tensor& like, const Tensor& k, const Tensor& v,
+                           std::int64_t count, const Tensor& bias) {
   Tensor out = at::empty(like.sizes(), like.options().requires_grad(false));
   const Tensor added = bias.defined() ? bias.contiguous() : bias;
   const auto of_heads = added.defined() && added.size(1) > 1 ? added.size(3) : 0;
-  attend_one_token<T>({.q = q.data(),
-                       .k = k.const_data_ptr<T>(),
-                       .v = v.const_data_ptr<T>(),
-                       .bias = data_or_null<float>(added),
-                       .out = out.mutable_data_ptr<T>(),
-                       .batch = k.size(0),
-                       .heads = like.size(2) / k.size(3),
-                       .kv_heads = k.size(1),
-                       .d = k.size(3),
-                       .length = k.size(2),
-                       .count = count,
-                       .bias_row = added.defined() && added.size(0) > 1 ? added.size(1) * added.size(3) : 0,
-                       .bias_head = of_heads});
+  decode_attention_row<T>(
+      {.q = q.data(),
+       .k = k.const_data_ptr<T>(),
+       .v = v.const_data_ptr<T>(),
+       .bias = data_or_null<float>(added),
+       .out = out.mutable_data_ptr<T>(),
+       .batch = k.size(0),
+       .heads = like.size(2) / k.size(3),
+       .kv_heads = k.size(1),
+       .d = k.size(3),
+       .length = k.size(2),
+       .count = count,
+       .bias_row = added.defined() && added.size(0) > 1 ? added.size(1) * added.size(3) : 0,
+       .bias_head = of_heads});
   return out;
 }
 
 }  // namespace detail
 
-/// softmax(q k^T / sqrt(d) + bias) v over the first `count` keys, see has_attend_one. `bias` is undefined or
-/// [batch or 1, heads or 1, 1, length]. [batch, 1, heads * d].
-inline Tensor attend_one(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t count,
-                         const Tensor& bias) {
+/// softmax(q k^T / sqrt(d) + bias) v over the first `count` keys, see has_decode_attention_kernel. `bias` is
+/// undefined or [batch or 1, heads or 1, 1, length]. [batch, 1, heads * d].
+inline Tensor decode_attention_over(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t count,
+                                    const Tensor& bias) {
   return detail::with_float_type(q.scalar_type(), [&]<class T>(T) {
-    return detail::attend_one_of<T>(detail::floats_of(q), q, k, v, count, bias);
+    return detail::decode_attention_of<T>(detail::floats_of(q), q, k, v, count, bias);
   });
 }
 

@@ -16,9 +16,9 @@
 
 namespace morphvlm {
 
-/// The most rows of x that few_rows_products takes on a CPU where each is a token of its own text, as in
+/// The most rows of x that gemv_products takes on a CPU where each is a token of its own text, as in
 /// decoding; more are the libraries' to multiply.
-inline constexpr std::int64_t kMaxFewRows = 16;
+inline constexpr std::int64_t kMaxGemvRows = 16;
 
 namespace detail {
 
@@ -40,15 +40,15 @@ struct Vectors {
 
 // What a weight's row looks like to the kernels below.
 template <class T>
-struct FewRowsWeight {
+struct GemvWeight {
   const T* values = nullptr;  // [out, in]
   std::int64_t in = 0;
 };
 
 // y[row, o] for outputs [first, last) from x [rows, in]; y is [rows, out].
 template <class T>
-using FewRowsKernel = void (*)(const FewRowsWeight<T>&, const float* x, std::int64_t rows, std::int64_t out,
-                               std::int64_t first, std::int64_t last, float* y);
+using GemvKernel = void (*)(const GemvWeight<T>&, const float* x, std::int64_t rows, std::int64_t out,
+                            std::int64_t first, std::int64_t last, float* y);
 
 template <class V>
 [[gnu::always_inline]] inline void load(V& v, const void* from) {
@@ -91,8 +91,8 @@ template <int Lanes>
 
 // Adds `Lanes` weights of each row of a block, times x, to the sums.
 template <int Lanes, int Rows, int Outputs, class T>
-[[gnu::always_inline]] inline void few_rows_step(const T* block, std::int64_t in, const float* x,
-                                                 typename Vectors<Lanes>::F (&sums)[Outputs][Rows]) {
+[[gnu::always_inline]] inline void gemv_fusion_step(const T* block, std::int64_t in, const float* x,
+                                                    typename Vectors<Lanes>::F (&sums)[Outputs][Rows]) {
   typename Vectors<Lanes>::F values[Rows], w;
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) load(values[r], x + r * in);
@@ -107,8 +107,8 @@ template <int Lanes, int Rows, int Outputs, class T>
 // A block of outputs at a time: their rows are as many streams, each number of x is loaded once for all of
 // them, and the next block's rows are asked for ahead of their turn, a cache line at a time.
 template <int Lanes, int Rows, int Outputs, class T>
-[[gnu::always_inline]] inline void few_rows_block(const FewRowsWeight<T>& weight, const float* x,
-                                                  std::int64_t out, std::int64_t o, float* y) {
+[[gnu::always_inline]] inline void gemv_block(const GemvWeight<T>& weight, const float* x, std::int64_t out,
+                                              std::int64_t o, float* y) {
   constexpr int kLine = 64 / sizeof(T);
   const auto in = weight.in;
   const T* const block = weight.values + o * in;
@@ -119,9 +119,9 @@ template <int Lanes, int Rows, int Outputs, class T>
     for (int k = 0; k < Outputs; ++k) __builtin_prefetch(block + (Outputs + k) * in + i);
 #pragma GCC unroll 4
     for (int part = 0; part < kLine; part += Lanes)
-      few_rows_step<Lanes, Rows, Outputs>(block + i + part, in, x + i + part, sums);
+      gemv_fusion_step<Lanes, Rows, Outputs>(block + i + part, in, x + i + part, sums);
   }
-  for (; i + Lanes <= in; i += Lanes) few_rows_step<Lanes, Rows, Outputs>(block + i, in, x + i, sums);
+  for (; i + Lanes <= in; i += Lanes) gemv_fusion_step<Lanes, Rows, Outputs>(block + i, in, x + i, sums);
   for (int k = 0; k < Outputs; ++k) {
     for (int r = 0; r < Rows; ++r) {
       float sum = 0;
@@ -134,52 +134,53 @@ template <int Lanes, int Rows, int Outputs, class T>
 }
 
 template <int Lanes, int Rows, class T>
-[[gnu::always_inline]] inline void few_rows_outputs(const FewRowsWeight<T>& w, const float* x,
-                                                    std::int64_t out, std::int64_t first, std::int64_t last,
-                                                    float* y) {
+[[gnu::always_inline]] inline void gemv_outputs(const GemvWeight<T>& w, const float* x, std::int64_t out,
+                                                std::int64_t first, std::int64_t last, float* y) {
   // Sixteen registers hold the sums of so many outputs, three or four numbers of x, and a weight.
   constexpr int kOutputs = Lanes < 16 && Rows > 2 ? 2 : 4;
   auto o = first;
-  for (; o + kOutputs <= last; o += kOutputs) few_rows_block<Lanes, Rows, kOutputs>(w, x, out, o, y);
-  for (; o < last; ++o) few_rows_block<Lanes, Rows, 1>(w, x, out, o, y);
+  for (; o + kOutputs <= last; o += kOutputs) gemv_block<Lanes, Rows, kOutputs>(w, x, out, o, y);
+  for (; o < last; ++o) gemv_block<Lanes, Rows, 1>(w, x, out, o, y);
 }
 
 template <int Lanes, class T>
-[[gnu::always_inline]] inline void few_rows_by_rows(const FewRowsWeight<T>& w, const float* x,
-                                                    std::int64_t rows, std::int64_t out, std::int64_t first,
-                                                    std::int64_t last, float* y) {
+[[gnu::always_inline]] inline void gemv_by_rows(const GemvWeight<T>& w, const float* x, std::int64_t rows,
+                                                std::int64_t out, std::int64_t first, std::int64_t last,
+                                                float* y) {
   switch (rows) {
     case 1:
-      return few_rows_outputs<Lanes, 1>(w, x, out, first, last, y);
+      return gemv_outputs<Lanes, 1>(w, x, out, first, last, y);
     case 2:
-      return few_rows_outputs<Lanes, 2>(w, x, out, first, last, y);
+      return gemv_outputs<Lanes, 2>(w, x, out, first, last, y);
     case 3:
-      return few_rows_outputs<Lanes, 3>(w, x, out, first, last, y);
+      return gemv_outputs<Lanes, 3>(w, x, out, first, last, y);
     default:
-      return few_rows_outputs<Lanes, 4>(w, x, out, first, last, y);
+      return gemv_outputs<Lanes, 4>(w, x, out, first, last, y);
   }
 }
 
 // One body, compiled for each kind of processor.
 template <class T>
-void few_rows_portable(const FewRowsWeight<T>& w, const float* x, std::int64_t rows, std::int64_t out,
-                       std::int64_t first, std::int64_t last, float* y) {
-  few_rows_by_rows<4>(w, x, rows, out, first, last, y);
+void gemv_portable(const GemvWeight<T>& w, const float* x, std::int64_t rows, std::int64_t out,
+                   std::int64_t first, std::int64_t last, float* y) {
+  gemv_by_rows<4>(w, x, rows, out, first, last, y);
 }
 
 #if MORPHVLM_HAS_X86_KERNELS
 template <class T>
-__attribute__((target("avx2,fma"))) void few_rows_avx2(const FewRowsWeight<T>& w, const float* x,
-                                                       std::int64_t rows, std::int64_t out,
-                                                       std::int64_t first, std::int64_t last, float* y) {
-  few_rows_by_rows<8>(w, x, rows, out, first, last, y);
+__attribute__((target("avx2,fma"))) void gemv_avx2(const GemvWeight<T>& w, const float* x, std::int64_t rows,
+                                                   std::int64_t out, std::int64_t first, std::int64_t last,
+                                                   float* y) {
+  gemv_by_rows<8>(w, x, rows, out, first, last, y);
 }
 
 template <class T>
-__attribute__((target("avx512f,avx512bw,avx512vl,fma"))) void few_rows_avx512(
-    const FewRowsWeight<T>& w, const float* x, std::int64_t rows, std::int64_t out, std::int64_t first,
-    std::int64_t last, float* y) {
-  few_rows_by_rows<16>(w, x, rows, out, first, last, y);
+__attribute__((target("avx512f,avx512bw,avx512vl,fma"))) void gemv_avx512(const GemvWeight<T>& w,
+                                                                          const float* x, std::int64_t rows,
+                                                                          std::int64_t out,
+                                                                          std::int64_t first,
+                                                                          std::int64_t last, float* y) {
+  gemv_by_rows<16>(w, x, rows, out, first, last, y);
 }
 #endif
 
@@ -215,23 +216,23 @@ inline Tensor tensor_of(const std::vector<float>& values, at::IntArrayRef shape,
 
 // The fastest kernel that this processor runs.
 template <class T>
-FewRowsKernel<T> few_rows_kernel() {
+GemvKernel<T> gemv_kernel() {
 #if MORPHVLM_HAS_X86_KERNELS
   static const bool kAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (has_avx512()) return &few_rows_avx512<T>;
-  if (kAvx2) return &few_rows_avx2<T>;
+  if (has_avx512()) return &gemv_avx512<T>;
+  if (kAvx2) return &gemv_avx2<T>;
 #endif
-  return &few_rows_portable<T>;
+  return &gemv_portable<T>;
 }
 
 }  // namespace detail
 
 /// Whether x [..., in] is few rows of float or BFloat16 on a CPU, so that reading the weight is all that its
 /// product costs.
-inline bool is_few_rows(const Tensor& x, std::int64_t in) {
+inline bool is_gemv(const Tensor& x, std::int64_t in) {
   const bool are_texts = x.dim() > 2 && x.size(-2) == 1;
   return x.is_cpu() && detail::is_float_or_bf16(x) && x.numel() > 0 &&
-         x.numel() <= (are_texts ? kMaxFewRows : detail::kRowsAtOnce) * in;
+         x.numel() <= (are_texts ? kMaxGemvRows : detail::kRowsAtOnce) * in;
 }
 
 }  // namespace morphvlm

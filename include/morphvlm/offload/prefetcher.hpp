@@ -20,33 +20,33 @@ namespace morphvlm {
 
 /// Memory that is used again once nobody reads what was in it, so that fetching allocates nothing in the long
 /// run.
-class Rooms {
+class BufferPool {
  public:
-  /// uint8 [bytes] on a device, in a room that nobody else has a tensor in.
+  /// uint8 [bytes] on a device, in a buffer that nobody else has a tensor in.
   Tensor take(std::int64_t bytes, c10::Device device) {
     Tensor* best = nullptr;
-    for (auto& room : rooms_) {
-      const bool fits = is_free(room) && room.device() == device && room.numel() >= bytes;
-      if (fits && (best == nullptr || room.numel() < best->numel())) best = &room;
+    for (auto& buffer : buffers_) {
+      const bool fits = is_free(buffer) && buffer.device() == device && buffer.numel() >= bytes;
+      if (fits && (best == nullptr || buffer.numel() < best->numel())) best = &buffer;
     }
     if (best == nullptr) {
-      std::erase_if(rooms_, is_free);
-      rooms_.push_back(at::empty({bytes}, at::TensorOptions(at::kByte).device(device)));
-      best = &rooms_.back();
+      std::erase_if(buffers_, is_free);
+      buffers_.push_back(at::empty({bytes}, at::TensorOptions(at::kByte).device(device)));
+      best = &buffers_.back();
     }
     return best->slice(0, 0, bytes);
   }
 
  private:
-  static bool is_free(const Tensor& room) { return room.storage().use_count() == 1; }
+  static bool is_free(const Tensor& buffer) { return buffer.storage().use_count() == 1; }
 
-  std::vector<Tensor> rooms_ = {};
+  std::vector<Tensor> buffers_ = {};
 };
 
 /// Fetches Items, each known by an address that stays its own, and has those on their way that followed the
 /// last ones when they were fetched before.
 template <class Item>
-class LookAhead {
+class Prefetcher {
  public:
   /// What is fetched, there once `wait` has returned.
   struct Flight {
@@ -57,16 +57,16 @@ class LookAhead {
   using Start = std::function<Flight(const Item&)>;
 
   /// With up to `ahead` items on their way behind the one in use.
-  LookAhead(std::int64_t ahead, Start start) : ahead_(ahead), start_(std::move(start)) {}
-  ~LookAhead() {
+  Prefetcher(std::int64_t ahead, Start start) : ahead_(ahead), start_(std::move(start)) {}
+  ~Prefetcher() {
     try {
       land();
     } catch (const std::exception&) {
       // Nobody is left who would use it.
     }
   }
-  LookAhead(const LookAhead&) = delete;
-  LookAhead& operator=(const LookAhead&) = delete;
+  Prefetcher(const Prefetcher&) = delete;
+  Prefetcher& operator=(const Prefetcher&) = delete;
 
   /// The item of that address, which is kept as long as this lives.
   Tensor fetch(const void* address, const Item& item) {
@@ -75,7 +75,7 @@ class LookAhead {
     if (flights_.empty()) flights_.emplace_back(address, start_(item));
     const Flight flight = std::move(flights_.front().second);
     flights_.pop_front();
-    look_ahead();
+    prefetcher();
     flight.wait();
     return flight.all;
   }
@@ -117,7 +117,7 @@ class LookAhead {
     return nullptr;
   }
 
-  void look_ahead() {
+  void prefetcher() {
     auto used = used_;
     for (const auto& [address, flight] : flights_) used.push_back(address);
     while (std::ssize(flights_) < ahead_) {

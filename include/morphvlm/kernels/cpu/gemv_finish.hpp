@@ -7,7 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "morphvlm/kernels/cpu/few_rows_kernels.hpp"
+#include "morphvlm/kernels/cpu/gemv_kernels.hpp"
 
 namespace morphvlm::detail {
 

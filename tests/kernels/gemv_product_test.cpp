@@ -1,5 +1,5 @@
 // Products of few rows against the library's, on every path that this processor runs.
-#include "morphvlm/kernels/few_rows_product.hpp"
+#include "morphvlm/kernels/gemv_product.hpp"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/empty.h>
@@ -15,7 +15,7 @@
 #include "tests/support/golden.hpp"
 #include "tests/support/threads.hpp"
 
-namespace morphvlm::few_rows_product_test {
+namespace morphvlm::gemv_product_test {
 namespace {
 
 using testing::relative_error;
@@ -25,18 +25,17 @@ Tensor normal(at::IntArrayRef shape, std::uint64_t seed) {
 }
 
 template <class T>
-struct FewRowsProduct : ::testing::Test {};
+struct GemvProduct : ::testing::Test {};
 using WeightTypes = ::testing::Types<float, c10::BFloat16, std::int8_t>;
-TYPED_TEST_SUITE(FewRowsProduct, WeightTypes);
+TYPED_TEST_SUITE(GemvProduct, WeightTypes);
 
 // Every kernel that was compiled and that this processor runs.
 template <class T>
-std::vector<detail::FewRowsKernel<T>> kernels() {
-  std::vector<detail::FewRowsKernel<T>> all{&detail::few_rows_portable<T>};
+std::vector<detail::GemvKernel<T>> kernels() {
+  std::vector<detail::GemvKernel<T>> all{&detail::gemv_portable<T>};
 #if MORPHVLM_HAS_X86_KERNELS
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    all.push_back(&detail::few_rows_avx2<T>);
-  if (detail::few_rows_kernel<T>() == &detail::few_rows_avx512<T>) all.push_back(&detail::few_rows_avx512<T>);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&detail::gemv_avx2<T>);
+  if (detail::gemv_kernel<T>() == &detail::gemv_avx512<T>) all.push_back(&detail::gemv_avx512<T>);
 #endif
   return all;
 }
@@ -44,21 +43,21 @@ std::vector<detail::FewRowsKernel<T>> kernels() {
 // x W^T of fp32 x and a weight of T.
 template <class T>
 Tensor product_by(const Tensor& x, const Tensor& weight,
-                  detail::FewRowsKernel<T> kernel = detail::few_rows_kernel<T>()) {
+                  detail::GemvKernel<T> kernel = detail::gemv_kernel<T>()) {
   const detail::NumberRows<T> rows{.weight = {.values = weight.const_data_ptr<T>(), .in = weight.size(1)},
                                    .out = weight.size(0),
                                    .kernel = kernel};
-  return detail::few_rows_products_of<float>(x, std::vector{rows}, {Tensor{}}, {}).front();
+  return detail::gemv_products_of<float>(x, std::vector{rows}, {Tensor{}}, {}).front();
 }
 
-TYPED_TEST(FewRowsProduct, EveryKernelAgreesWithTheLibrary) {
+TYPED_TEST(GemvProduct, EveryKernelAgreesWithTheLibrary) {
   const auto dtype = c10::CppTypeToScalarType<TypeParam>::value;
   for (const std::int64_t in : {1, 15, 64, 83, 200}) {  // less than a vector, whole lines, and with remains
     for (const std::int64_t out : {1, 4, 43}) {         // the last block is not whole
       const Tensor weight = normal({out, in}, 5).mul(20).to(dtype);
-      for (std::int64_t rows = 1; rows <= kMaxFewRows; ++rows) {
+      for (std::int64_t rows = 1; rows <= kMaxGemvRows; ++rows) {
         const Tensor x = normal({rows, 1, in}, 6);
-        ASSERT_TRUE(is_few_rows(x, in));
+        ASSERT_TRUE(is_gemv(x, in));
         const Tensor expected = at::linear(x, weight.to(at::kFloat));
         for (const auto kernel : kernels<TypeParam>()) {
           const Tensor y = product_by(x, weight, kernel);
@@ -83,12 +82,12 @@ std::vector<decltype(detail::Bf16Rows::way)> bf16_ways(std::int64_t in) {
   return all;
 }
 
-TEST(FewRowsOfBf16, EveryWayAgreesWithTheLibrary) {
+TEST(GemvOfBf16, EveryWayAgreesWithTheLibrary) {
   for (const std::int64_t in : {1, 31, 32, 83, 224}) {  // less than a register or a tile, whole ones, remains
     for (const std::int64_t out :
          {1, 15, 16, 77, 150}) {  // less than a tile, one, four and some, all of them
       const Tensor weight = normal({out, in}, 5).to(at::kBFloat16);
-      for (std::int64_t rows = 1; rows <= kMaxFewRows; rows += rows < 6 ? 1 : 5) {
+      for (std::int64_t rows = 1; rows <= kMaxGemvRows; rows += rows < 6 ? 1 : 5) {
         const Tensor x = normal({rows, in}, 6).to(at::kBFloat16);
         const Tensor expected = at::linear(x.to(at::kDouble), weight.to(at::kDouble));
         for (const auto way : bf16_ways(in)) {
@@ -108,7 +107,7 @@ TEST(FewRowsOfBf16, EveryWayAgreesWithTheLibrary) {
   }
 }
 
-TEST(FewRowsFinish, EveryKernelRoundsAsBFloat16Does) {
+TEST(GemvFinish, EveryKernelRoundsAsBFloat16Does) {
   constexpr std::int64_t kOut = 61;
   const auto of = [&](std::uint64_t seed) { return normal({kOut}, seed).to(at::kBFloat16); };
   const Tensor bias = of(1), onto = of(2);
@@ -142,18 +141,18 @@ TEST(FewRowsFinish, EveryKernelRoundsAsBFloat16Does) {
   }
 }
 
-TEST(FewRows, ScalesOutputsOfEightBits) {
+TEST(Gemv, ScalesOutputsOfEightBits) {
   const auto packed = Int8::pack(normal({131, 40}, 1));
   for (const std::int64_t rows : {3, 11}) {
     const Tensor x = normal({rows, 1, 40}, 2), bias = normal({131}, 4);
-    ASSERT_TRUE(takes_few_rows(x, packed));
-    EXPECT_LE(relative_error(few_rows_products(x, {packed}, {bias}).front(),
+    ASSERT_TRUE(takes_gemv(x, packed));
+    EXPECT_LE(relative_error(gemv_products(x, {packed}, {bias}).front(),
                              at::linear(x, Int8::unpack(packed, at::kFloat), bias)),
               1e-5);
   }
 }
 
-TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
+TEST(Gemv, IsSplitAmongThreadsWithoutAChange) {
   const Tensor weight = normal({3001, 96}, 1).to(at::kBFloat16), x = normal({2, 96}, 2);
   const auto product_by_threads = [&](int threads) {
     const testing::Threads scope(threads);
@@ -165,16 +164,16 @@ TEST(FewRows, IsSplitAmongThreadsWithoutAChange) {
 }
 
 // A thread's share may begin in one weight and end in another.
-TEST(FewRows, SeveralWeightsAreSplitAmongThreads) {
+TEST(Gemv, SeveralWeightsAreSplitAmongThreads) {
   const std::vector<Tensor> weights{normal({70, 2048}, 1), normal({37, 2048}, 2), normal({90, 2048}, 3)},
       biases{normal({70}, 4), {}, normal({90}, 5)};
   const Tensor x = normal({3, 1, 2048}, 6);
   for (const int threads : {1, 2, 5}) {
     const testing::Threads scope(threads);
-    const auto y = few_rows_products(x, weights, biases);
+    const auto y = gemv_products(x, weights, biases);
     for (std::size_t i = 0; i < weights.size(); ++i)
       EXPECT_LE(relative_error(y[i], at::linear(x, weights[i], biases[i])), 1e-5) << threads << ' ' << i;
-    const Tensor both = few_rows_swiglu(x, weights[2], weights[2]);
+    const Tensor both = gemv_swiglu(x, weights[2], weights[2]);
     const Tensor gate = at::linear(x, weights[2]);
     EXPECT_LE(relative_error(both, gate.sigmoid().mul(gate).mul(gate)), 1e-5) << threads;
   }
@@ -189,30 +188,30 @@ TEST(Product, RoundsSixteenBitsOnce) {
         at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble)).to(at::kBFloat16);
     const Tensor y = product(x, weight, bias);
     EXPECT_EQ(y.scalar_type(), at::kBFloat16);
-    EXPECT_LE(relative_error(y.to(at::kFloat), exact.to(at::kFloat)), rows <= kMaxFewRows ? 1e-3 : 1e-2);
+    EXPECT_LE(relative_error(y.to(at::kFloat), exact.to(at::kFloat)), rows <= kMaxGemvRows ? 1e-3 : 1e-2);
   }
 }
 
-TEST(FewRows, MoreOfThemWhereEachIsAText) {
+TEST(Gemv, MoreOfThemWhereEachIsAText) {
   const Tensor weight = normal({5, 8}, 1);
-  EXPECT_TRUE(takes_few_rows(normal({kMaxFewRows, 1, 8}, 2), weight));
-  EXPECT_FALSE(takes_few_rows(normal({kMaxFewRows + 1, 1, 8}, 2), weight));
-  EXPECT_TRUE(takes_few_rows(normal({1, detail::kRowsAtOnce, 8}, 2), weight));
-  EXPECT_FALSE(takes_few_rows(normal({1, detail::kRowsAtOnce + 1, 8}, 2), weight));
+  EXPECT_TRUE(takes_gemv(normal({kMaxGemvRows, 1, 8}, 2), weight));
+  EXPECT_FALSE(takes_gemv(normal({kMaxGemvRows + 1, 1, 8}, 2), weight));
+  EXPECT_TRUE(takes_gemv(normal({1, detail::kRowsAtOnce, 8}, 2), weight));
+  EXPECT_FALSE(takes_gemv(normal({1, detail::kRowsAtOnce + 1, 8}, 2), weight));
 }
 
-TEST(FewRows, OtherDtypesAreTheLibrarys) {
+TEST(Gemv, OtherDtypesAreTheLibrarys) {
   at::NoGradGuard no_grad;
   for (const auto dtype : {at::kDouble, at::kHalf}) {
     const Tensor weight = normal({5, 8}, 1).to(dtype), x = normal({1, 8}, 2).to(dtype);
-    EXPECT_FALSE(is_few_rows(x, 8));
+    EXPECT_FALSE(is_gemv(x, 8));
     EXPECT_TRUE(product(x, weight).equal(at::linear(x, weight)));
     const RMSNorm norm{.weight = normal({8}, 3).to(dtype)};
     EXPECT_TRUE(norm(x).equal(at::rms_norm(x, {8}, norm.weight, norm.eps)));
   }
 }
 
-TEST(FewRows, RmsNormIsTheLibrarys) {
+TEST(Gemv, RmsNormIsTheLibrarys) {
   const RMSNorm norm{.weight = normal({40}, 3), .eps = 1e-3};
   const Tensor x = normal({2, 1, 40}, 2);
   const Tensor expected = at::rms_norm(x, {40}, norm.weight, norm.eps);
@@ -239,4 +238,4 @@ TEST(Product, TakesWeightsThatAreNotContiguous) {
 }
 
 }  // namespace
-}  // namespace morphvlm::few_rows_product_test
+}  // namespace morphvlm::gemv_product_test

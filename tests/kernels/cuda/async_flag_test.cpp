@@ -1,17 +1,17 @@
 // Here on a CPU, where a flag must not be late: a text would be written on behind its end.
 // On a card it is late: tests/cuda/kernels_test.cpp.
-#include "morphvlm/kernels/cuda/late_flag.hpp"
+#include "morphvlm/kernels/cuda/async_flag.hpp"
 
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <vector>
 
-namespace morphvlm::late_flag {
+namespace morphvlm::async_flag {
 namespace {
 
-TEST(LateFlag, OnACpuEachAnswersForItself) {
-  LateFlag one, other;
+TEST(AsyncFlag, OnACpuEachAnswersForItself) {
+  AsyncFlag one, other;
   std::vector<bool> found;
   const std::vector<bool> values{true, false, false, true, true, false};
   for (const bool value : values) {
@@ -22,8 +22,8 @@ TEST(LateFlag, OnACpuEachAnswersForItself) {
   EXPECT_EQ(found, values);
 }
 
-TEST(LateFlag, SeesWhatTheTensorHoldsNow) {
-  LateFlag flag;
+TEST(AsyncFlag, SeesWhatTheTensorHoldsNow) {
+  AsyncFlag flag;
   const Tensor t = at::full({}, false, at::kBool);
   EXPECT_FALSE(flag.exchange(t));
   t.fill_(true);
@@ -31,4 +31,4 @@ TEST(LateFlag, SeesWhatTheTensorHoldsNow) {
 }
 
 }  // namespace
-}  // namespace morphvlm::late_flag
+}  // namespace morphvlm::async_flag

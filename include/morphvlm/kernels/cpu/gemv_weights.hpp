@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/cpu/few_rows_bf16.hpp"
-#include "morphvlm/kernels/cpu/few_rows_kernels.hpp"
+#include "morphvlm/kernels/cpu/gemv_bf16.hpp"
+#include "morphvlm/kernels/cpu/gemv_kernels.hpp"
 #include "morphvlm/kernels/cpu/nf4_kernels.hpp"
 #include "morphvlm/kernels/packed_weights.hpp"
 
@@ -27,17 +27,17 @@ template <class T>
 struct NumberRows {
   using Input = std::vector<float>;  // x [rows, in] as sums() reads it
 
-  FewRowsWeight<T> weight = {};
+  GemvWeight<T> weight = {};
   std::int64_t out = 0;
   const float* absmax = nullptr;
-  FewRowsKernel<T> kernel = few_rows_kernel<T>();
+  GemvKernel<T> kernel = gemv_kernel<T>();
 
   std::int64_t in() const { return weight.in; }
   Input ordered(std::vector<float> x) const { return x; }
   // The product's outputs [first, last): y [rows, last - first].
   void sums(const Input& x, std::int64_t rows, std::int64_t first, std::int64_t last, float* y) const {
     const auto count = last - first;
-    const FewRowsWeight<T> part{.values = weight.values + first * weight.in, .in = weight.in};
+    const GemvWeight<T> part{.values = weight.values + first * weight.in, .in = weight.in};
     by_rows_at_once(rows, [&](std::int64_t row, std::int64_t some) {
       kernel(part, x.data() + row * weight.in, some, count, 0, count, y + row * count);
     });
@@ -55,7 +55,7 @@ struct Bf16Rows {
     std::optional<TileBuffer<std::uint32_t>> tiles = {};
   };
 
-  FewRowsWeight<c10::BFloat16> weight = {};
+  GemvWeight<c10::BFloat16> weight = {};
   std::int64_t out = 0;
   Bf16Way (*way)(std::int64_t rows, std::int64_t in, std::int64_t out) = &bf16_way;
 
@@ -83,13 +83,13 @@ struct Bf16Rows {
     [[maybe_unused]] const auto count = last - first;
 #if MORPHVLM_HAS_AMX_KERNELS
     if (x.tiles && out >= kTileRows)
-      return few_rows_by_tiles(weight.values, in(), x.tiles->get(), rows, first, count, y);
+      return gemv_by_tiles(weight.values, in(), x.tiles->get(), rows, first, count, y);
 #endif
 #if MORPHVLM_HAS_X86_KERNELS
     if (x.pairs)
       return by_rows_at_once(rows, [&](std::int64_t row, std::int64_t some) {
-        few_rows_pairs(weight.values + first * in(), in(), x.pairs->get() + row * filled_up_to_pairs(in()),
-                       some, count, y + row * count);
+        gemv_pairs(weight.values + first * in(), in(), x.pairs->get() + row * filled_up_to_pairs(in()), some,
+                   count, y + row * count);
       });
 #endif
     NumberRows<c10::BFloat16>{.weight = weight, .out = out}.sums(x.numbers, rows, first, last, y);

@@ -1,5 +1,5 @@
 // Fetching ahead: what is foreseen, what is done about what was not, and whose memory is used again.
-#include "morphvlm/offload/look_ahead.hpp"
+#include "morphvlm/offload/prefetcher.hpp"
 
 #include <ATen/ops/empty.h>
 #include <gmock/gmock.h>
@@ -7,7 +7,7 @@
 
 #include <string>
 
-namespace morphvlm::look_ahead_test {
+namespace morphvlm::prefetcher_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -17,12 +17,12 @@ using ::testing::IsEmpty;
 struct Letters {
   static constexpr std::string_view kNames = "abcdef";
   std::vector<char> started = {}, waited = {};
-  LookAhead<char> ahead;
+  Prefetcher<char> ahead;
 
   explicit Letters(std::int64_t count)
       : ahead(count, [this](char name) {
           started.push_back(name);
-          return LookAhead<char>::Flight{
+          return Prefetcher<char>::Flight{
               .all = at::empty({name}, at::TensorOptions(at::kByte).device(at::kMeta)),
               .wait = [this, name] { waited.push_back(name); }};
         }) {}
@@ -40,13 +40,13 @@ struct Letters {
   }
 };
 
-TEST(LookAhead, FetchesWhatIsAskedForWhileItKnowsNothing) {
+TEST(Prefetcher, FetchesWhatIsAskedForWhileItKnowsNothing) {
   Letters letters(2);
   EXPECT_THAT(letters.use("abcd"), ElementsAre('a', 'b', 'c', 'd'));
   EXPECT_THAT(letters.waited, ElementsAre('a', 'b', 'c', 'd'));
 }
 
-TEST(LookAhead, KnowsWhatComesNextFromThenOn) {
+TEST(Prefetcher, KnowsWhatComesNextFromThenOn) {
   Letters letters(2);
   letters.use("abcddcba");
   letters.use("abcddcba");
@@ -55,12 +55,12 @@ TEST(LookAhead, KnowsWhatComesNextFromThenOn) {
   EXPECT_THAT(letters.waited, ElementsAre('a', 'b', 'c', 'd', 'd', 'c', 'b', 'a'));
 }
 
-TEST(LookAhead, LooksNoFurtherThanItIsTold) {
+TEST(Prefetcher, LooksNoFurtherThanItIsTold) {
   Letters letters(0);
   for (int i = 0; i < 3; ++i) EXPECT_THAT(letters.use("abc"), ElementsAre('a', 'b', 'c'));
 }
 
-TEST(LookAhead, WaitsForWhatWasForeseenWronglyBeforeItGoesOn) {
+TEST(Prefetcher, WaitsForWhatWasForeseenWronglyBeforeItGoesOn) {
   Letters letters(2);
   for (int i = 0; i < 3; ++i) letters.use("abcd");
   // 'a' and 'b' are on their way.
@@ -68,11 +68,11 @@ TEST(LookAhead, WaitsForWhatWasForeseenWronglyBeforeItGoesOn) {
   EXPECT_THAT(letters.waited, ElementsAre('a', 'b', 'e'));
 }
 
-TEST(LookAhead, WhatIsOnItsWayHasArrivedWhenItEnds) {
+TEST(Prefetcher, WhatIsOnItsWayHasArrivedWhenItEnds) {
   std::vector<char> waited;
   {
-    LookAhead<char> ahead(2, [&](char name) {
-      return LookAhead<char>::Flight{.wait = [&waited, name] { waited.push_back(name); }};
+    Prefetcher<char> ahead(2, [&](char name) {
+      return Prefetcher<char>::Flight{.wait = [&waited, name] { waited.push_back(name); }};
     });
     for (int i = 0; i < 3; ++i)
       for (const char& c : Letters::kNames) ahead.fetch(&c, c);
@@ -81,20 +81,20 @@ TEST(LookAhead, WhatIsOnItsWayHasArrivedWhenItEnds) {
   EXPECT_THAT(waited, ElementsAre('a', 'b'));
 }
 
-TEST(Rooms, AreUsedAgainOnceNobodyReadsThem) {
-  Rooms rooms;
+TEST(BufferPool, AreUsedAgainOnceNobodyReadsThem) {
+  BufferPool buffers;
   const void* first = nullptr;
   {
-    const Tensor room = rooms.take(100, c10::kCPU);
-    EXPECT_EQ(room.numel(), 100);
-    first = room.const_data_ptr();
-    EXPECT_NE(rooms.take(50, c10::kCPU).const_data_ptr(), first) << "somebody reads it";
+    const Tensor buffer = buffers.take(100, c10::kCPU);
+    EXPECT_EQ(buffer.numel(), 100);
+    first = buffer.const_data_ptr();
+    EXPECT_NE(buffers.take(50, c10::kCPU).const_data_ptr(), first) << "somebody reads it";
   }
-  const Tensor smaller = rooms.take(40, c10::kCPU);  // the room of 50 fits better
+  const Tensor smaller = buffers.take(40, c10::kCPU);  // the buffer of 50 fits better
   EXPECT_NE(smaller.const_data_ptr(), first);
-  EXPECT_EQ(rooms.take(80, c10::kCPU).const_data_ptr(), first);
-  EXPECT_EQ(rooms.take(80, c10::kMeta).device().type(), c10::kMeta);
+  EXPECT_EQ(buffers.take(80, c10::kCPU).const_data_ptr(), first);
+  EXPECT_EQ(buffers.take(80, c10::kMeta).device().type(), c10::kMeta);
 }
 
 }  // namespace
-}  // namespace morphvlm::look_ahead_test
+}  // namespace morphvlm::prefetcher_test

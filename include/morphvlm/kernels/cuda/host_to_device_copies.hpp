@@ -23,11 +23,11 @@ namespace morphvlm {
 /// Copies that a device's copy engine makes on a stream of its own. Host memory that is copied from is pinned
 /// the first time and as long as this lives, so it must outlive this. On a CPU and in builds without
 /// MORPHVLM_CUDA, a copy is done before `start` returns.
-class SideCopies {
+class HostToDeviceCopies {
  public:
-  SideCopies() = default;
-  SideCopies(const SideCopies&) = delete;
-  SideCopies& operator=(const SideCopies&) = delete;
+  HostToDeviceCopies() = default;
+  HostToDeviceCopies(const HostToDeviceCopies&) = delete;
+  HostToDeviceCopies& operator=(const HostToDeviceCopies&) = delete;
 
   /// Starts to copy `from` [n], in pages of host memory that are its own, to `to` [n] of the same dtype, once
   /// the device has done what it was given before this call. What it is given after a call of the returned
@@ -41,7 +41,7 @@ class SideCopies {
   }
 
 #ifdef MORPHVLM_CUDA
-  ~SideCopies() {
+  ~HostToDeviceCopies() {
     for (const auto& [index, stream] : streams_) {
       if (cudaStreamSynchronize(stream) != cudaSuccess) static_cast<void>(cudaGetLastError());
     }

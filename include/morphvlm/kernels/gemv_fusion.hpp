@@ -7,7 +7,7 @@ namespace morphvlm {
 
 /// What a product of few rows does before and behind the product, each step rounded as if it had been stored.
 /// Tensors are on the product's device, contiguous, in its dtype, or undefined for steps that are left out.
-struct FewRowsSteps {
+struct GemvFusion {
   Tensor norm = {};         ///< [in]: x is normed over its rows and times this
   Tensor norm_bias = {};    ///< [in]: plus this
   double eps = 0;           ///< of the norm

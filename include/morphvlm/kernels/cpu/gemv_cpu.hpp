@@ -14,9 +14,9 @@
 
 #include "morphvlm/core/flop_meter.hpp"
 #include "morphvlm/core/tensor.hpp"
-#include "morphvlm/kernels/cpu/few_rows_finish.hpp"
-#include "morphvlm/kernels/cpu/few_rows_weights.hpp"
-#include "morphvlm/kernels/few_rows_steps.hpp"
+#include "morphvlm/kernels/cpu/gemv_finish.hpp"
+#include "morphvlm/kernels/cpu/gemv_weights.hpp"
+#include "morphvlm/kernels/gemv_fusion.hpp"
 
 namespace morphvlm {
 
@@ -30,16 +30,16 @@ decltype(auto) with_float_type(at::ScalarType dtype, F&& f) {
 }
 
 // Outputs whose sums fit into a thread's nearest cache until they are finished.
-inline constexpr std::int64_t kFewRowsTile = 64;
+inline constexpr std::int64_t kGemvTile = 64;
 
 // finish(row, o, sums, count) for outputs [first, last) of a weight, some at a time, from x as that has
 // ordered it.
 template <class Rows, class Finish>
-void few_rows_tiles(const Rows& weight, const typename Rows::Input& x, std::int64_t rows, std::int64_t first,
-                    std::int64_t last, const Finish& finish) {
-  std::array<float, kMaxFewRows * kFewRowsTile> sums;
-  for (auto o = first; o < last; o += kFewRowsTile) {
-    const auto count = std::min(kFewRowsTile, last - o);
+void gemv_tiles(const Rows& weight, const typename Rows::Input& x, std::int64_t rows, std::int64_t first,
+                std::int64_t last, const Finish& finish) {
+  std::array<float, kMaxGemvRows * kGemvTile> sums;
+  for (auto o = first; o < last; o += kGemvTile) {
+    const auto count = std::min(kGemvTile, last - o);
     weight.sums(x, rows, o, o + count, sums.data());
     for (std::int64_t row = 0; row < rows; ++row) finish(row, o, sums.data() + row * count, count);
   }
@@ -75,7 +75,7 @@ inline void norm_rows(std::vector<float>& x, const std::vector<float>& weight, c
 
 // The rows of x [..., in] that a product multiplies.
 template <class T>
-std::vector<float> rows_for(const Tensor& x, const FewRowsSteps& steps) {
+std::vector<float> rows_for(const Tensor& x, const GemvFusion& steps) {
   auto rows = floats_of(x);
   if (!steps.norm.defined()) return rows;
   norm_rows(rows, floats_of(steps.norm), floats_of(steps.norm_bias), steps.eps, steps.is_centred);
@@ -89,7 +89,7 @@ const T* data_or_null(const Tensor& t) {
 }
 
 // [..., out] for x [..., in].
-inline Tensor few_rows_output(const Tensor& x, std::int64_t out) {
+inline Tensor gemv_output(const Tensor& x, std::int64_t out) {
   auto shape = x.sizes().vec();
   shape.back() = out;
   return at::empty(shape, x.options().requires_grad(false));
@@ -97,15 +97,15 @@ inline Tensor few_rows_output(const Tensor& x, std::int64_t out) {
 
 // Products of x, of T, with weights that order it alike.
 template <class T, class Rows>
-std::vector<Tensor> few_rows_products_of(const Tensor& x, const std::vector<Rows>& weights,
-                                         const std::vector<Tensor>& biases, const FewRowsSteps& steps) {
+std::vector<Tensor> gemv_products_of(const Tensor& x, const std::vector<Rows>& weights,
+                                     const std::vector<Tensor>& biases, const GemvFusion& steps) {
   const auto in = weights.front().in(), rows = x.numel() / in;
   const auto values = weights.front().ordered(rows_for<T>(x, steps));
   std::vector<Tensor> out;
   std::vector<SumFinish<T>> finishes;
   std::int64_t all = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    out.push_back(few_rows_output(x, weights[i].out));
+    out.push_back(gemv_output(x, weights[i].out));
     SumFinish<T> finish{.out = weights[i].out,
                         .bias = data_or_null<T>(biases[i]),
                         .onto = data_or_null<T>(steps.onto),
@@ -121,8 +121,8 @@ std::vector<Tensor> few_rows_products_of(const Tensor& x, const std::vector<Rows
   share_outputs(all, in, [&](std::int64_t first, std::int64_t last) {
     std::int64_t begin = 0;
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      few_rows_tiles(weights[i], values, rows, std::max(first - begin, std::int64_t{0}),
-                     std::min(last - begin, finishes[i].out), finishes[i]);
+      gemv_tiles(weights[i], values, rows, std::max(first - begin, std::int64_t{0}),
+                 std::min(last - begin, finishes[i].out), finishes[i]);
       begin += finishes[i].out;
     }
   });
@@ -130,26 +130,26 @@ std::vector<Tensor> few_rows_products_of(const Tensor& x, const std::vector<Rows
 }
 
 template <class T, class Rows>
-Tensor few_rows_swiglu_of(const Tensor& x, const Rows& gate, const Rows& up, const FewRowsSteps& steps) {
+Tensor gemv_swiglu_of(const Tensor& x, const Rows& gate, const Rows& up, const GemvFusion& steps) {
   const auto in = gate.in(), hidden = gate.out, rows = x.numel() / in;
   const auto values = gate.ordered(rows_for<T>(x, steps));
-  Tensor out = few_rows_output(x, hidden);
+  Tensor out = gemv_output(x, hidden);
   FlopMeter::add(4.0 * static_cast<double>(rows * in * hidden));
   T* const y = out.mutable_data_ptr<T>();
   share_outputs(hidden, 2 * in, [&](std::int64_t first, std::int64_t last) {
-    few_rows_tiles(gate, values, rows, first, last,
-                   [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
-                     for (std::int64_t i = 0; i < count; ++i) {
-                       const float z = stored_as<T>(sums[i]);
-                       y[row * hidden + o + i] = static_cast<T>(z / (1 + std::exp(-z)));
-                     }
-                   });
-    few_rows_tiles(up, values, rows, first, last,
-                   [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
-                     T* const places = y + row * hidden + o;
-                     for (std::int64_t i = 0; i < count; ++i)
-                       places[i] = static_cast<T>(static_cast<float>(places[i]) * stored_as<T>(sums[i]));
-                   });
+    gemv_tiles(gate, values, rows, first, last,
+               [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
+                 for (std::int64_t i = 0; i < count; ++i) {
+                   const float z = stored_as<T>(sums[i]);
+                   y[row * hidden + o + i] = static_cast<T>(z / (1 + std::exp(-z)));
+                 }
+               });
+    gemv_tiles(up, values, rows, first, last,
+               [&](std::int64_t row, std::int64_t o, const float* sums, std::int64_t count) {
+                 T* const places = y + row * hidden + o;
+                 for (std::int64_t i = 0; i < count; ++i)
+                   places[i] = static_cast<T>(static_cast<float>(places[i]) * stored_as<T>(sums[i]));
+               });
   });
   return out;
 }
@@ -160,21 +160,20 @@ Tensor few_rows_swiglu_of(const Tensor& x, const Rows& gate, const Rows& up, con
 /// packed ones, and as many biases [out], undefined where there is none; sums in fp32, steps as they say. No
 /// gradient.
 template <class W>
-std::vector<Tensor> few_rows_products_on_cpu(const Tensor& x, const std::vector<W>& weights,
-                                             const std::vector<Tensor>& biases,
-                                             const FewRowsSteps& steps = {}) {
+std::vector<Tensor> gemv_products_on_cpu(const Tensor& x, const std::vector<W>& weights,
+                                         const std::vector<Tensor>& biases, const GemvFusion& steps = {}) {
   return detail::with_float_type(x.scalar_type(), [&]<class T>(T) {
     std::vector<decltype(detail::rows_of<T>(weights.front()))> rows;
     for (const auto& w : weights) rows.push_back(detail::rows_of<T>(w));
-    return detail::few_rows_products_of<T>(x, rows, biases, steps);
+    return detail::gemv_products_of<T>(x, rows, biases, steps);
   });
 }
 
 /// silu(x G^T) * (x U^T) for such G, U [hidden, in]; of the steps those before the product. No gradient.
 template <class W>
-Tensor few_rows_swiglu_on_cpu(const Tensor& x, const W& gate, const W& up, const FewRowsSteps& steps = {}) {
+Tensor gemv_swiglu_on_cpu(const Tensor& x, const W& gate, const W& up, const GemvFusion& steps = {}) {
   return detail::with_float_type(x.scalar_type(), [&]<class T>(T) {
-    return detail::few_rows_swiglu_of<T>(x, detail::rows_of<T>(gate), detail::rows_of<T>(up), steps);
+    return detail::gemv_swiglu_of<T>(x, detail::rows_of<T>(gate), detail::rows_of<T>(up), steps);
   });
 }
 

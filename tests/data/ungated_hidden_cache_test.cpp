@@ -4,11 +4,11 @@
 #include <set>
 
 #include "morphvlm/core/autograd.hpp"
-#include "morphvlm/data/text_entries.hpp"
+#include "morphvlm/data/ungated_hidden_cache.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/tiny_vlm.hpp"
 
-namespace morphvlm::text_entries_test {
+namespace morphvlm::ungated_hidden_cache_test {
 namespace {
 
 using Model = testing::TinyVlm<LoRA<CrossAttn, CrossMlp>>;
@@ -23,7 +23,7 @@ const std::vector<VqaTokens> kImageFirst = {{{}, {kMedia, 6}, {7, kEnd}},
                                             {{}, {kMedia, 6}, {10, kEnd}},
                                             {{}, {kMedia, 3}, {7, kEnd}}};
 
-struct TextEntriesTest : ::testing::TestWithParam<const std::vector<VqaTokens>*> {
+struct UngatedHiddenCacheTest : ::testing::TestWithParam<const std::vector<VqaTokens>*> {
   const std::vector<VqaTokens>& rows = *GetParam();
   Model model = testing::tiny_model<Model>(11);
   Tensor latents;
@@ -36,7 +36,7 @@ struct TextEntriesTest : ::testing::TestWithParam<const std::vector<VqaTokens>*>
 
   // Every row alone, all that is read of it, cut where `rest` begins: the way without any sharing.
   Tensor row_by_row(std::size_t r) const {
-    const Tensor ids = at::tensor(TextEntries::read_text(rows[r]), at::kLong).unsqueeze(0);
+    const Tensor ids = at::tensor(UngatedHiddenCache::read_text(rows[r]), at::kLong).unsqueeze(0);
     const auto at = static_cast<std::int64_t>(r);
     return model.hidden({.ids = ids}, latents.slice(0, at, at + 1)).slice(1, std::ssize(rows[r].prefix));
   }
@@ -58,18 +58,18 @@ struct TextEntriesTest : ::testing::TestWithParam<const std::vector<VqaTokens>*>
   }
 };
 
-TEST_P(TextEntriesTest, SharedBeginningsAreTheWholeTexts) {
+TEST_P(UngatedHiddenCacheTest, SharedBeginningsAreTheWholeTexts) {
   expect_same(hidden(model, collate_shared(rows, 0, true).text, latents));
 }
 
-TEST_P(TextEntriesTest, HiddenWithEntriesIsHiddenWithout) {
+TEST_P(UngatedHiddenCacheTest, HiddenWithEntriesIsHiddenWithout) {
   SharedBatch batch = collate_shared(rows, 0, true);
   const Tensor without = hidden(model, batch.text, latents);
-  TextEntries entries;
+  UngatedHiddenCache entries;
   entries.fill(model, rows, batch);
   const Tensor with = hidden(model, batch.text, latents);
   expect_same(with);
-  EXPECT_FALSE(batch.text.rest.entry.requires_grad());
+  EXPECT_FALSE(batch.text.rest.ungated_hidden.requires_grad());
   // Padding is not compared: it has no entry.
   const Tensor real = batch.text.rest.attention_mask.slice(1, batch.text.prefix.ids.size(1)).unsqueeze(-1);
   const auto expected = adapter_gradients(without, real.expand_as(without).to(at::kFloat));
@@ -78,21 +78,21 @@ TEST_P(TextEntriesTest, HiddenWithEntriesIsHiddenWithout) {
   for (std::size_t i = 0; i < found.size(); ++i) EXPECT_CLOSE(found[i], expected[i], 1e-4);
 }
 
-TEST_P(TextEntriesTest, EachTextIsComputedOnce) {
+TEST_P(UngatedHiddenCacheTest, EachTextIsComputedOnce) {
   SharedBatch batch = collate_shared(rows, 0, true);
-  TextEntries entries;
+  UngatedHiddenCache entries;
   entries.fill(model, rows, batch);
   std::set<TokenIds> distinct;
-  for (const auto& row : rows) distinct.insert(TextEntries::read_text(row));
+  for (const auto& row : rows) distinct.insert(UngatedHiddenCache::read_text(row));
   EXPECT_EQ(entries.known.size(), distinct.size());
   // What is known is not computed again, so changed weights below go unnoticed.
-  const Tensor before = batch.text.rest.entry.clone();
+  const Tensor before = batch.text.rest.ungated_hidden.clone();
   model.lang_encoder.model.embed_tokens.weight = model.lang_encoder.model.embed_tokens.weight.add(1);
   entries.fill(model, rows, batch);
-  EXPECT_TRUE(batch.text.rest.entry.equal(before));
+  EXPECT_TRUE(batch.text.rest.ungated_hidden.equal(before));
 }
 
-INSTANTIATE_TEST_SUITE_P(Prompts, TextEntriesTest, ::testing::Values(&kQuestionFirst, &kImageFirst));
+INSTANTIATE_TEST_SUITE_P(Prompts, UngatedHiddenCacheTest, ::testing::Values(&kQuestionFirst, &kImageFirst));
 
 }  // namespace
-}  // namespace morphvlm::text_entries_test
+}  // namespace morphvlm::ungated_hidden_cache_test
