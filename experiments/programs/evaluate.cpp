@@ -215,7 +215,7 @@ void write_predictions(const std::filesystem::path& path, const Task& task, cons
     for (std::size_t i = 0; i < answers.rows.size(); ++i) {
       Json line{{"id", task.items[answers.rows[i]].id}, {"answer", answers.texts[i]}};
       if (!scores.empty()) line["score"] = scores[i];
-      sink.write(line.dump() + "\n");
+      sink.write(json_text(line) + "\n");
     }
   });
 }
@@ -274,7 +274,7 @@ void report(const Arguments& a, const Task& task, const Answers& answers) {
   if (a.skip_bad_rows) result["skipped"] = task.items.size() - answers.rows.size();
   expect(!answers.rows.empty(), task.name, ": no question could be asked");
   result["scores"] = task.score(answers);
-  std::cout << result.dump(2) << std::endl;
+  std::cout << json_text(result, 2) << std::endl;
   if (!a.out.empty()) write_predictions(a.out, task, answers);
 }
 

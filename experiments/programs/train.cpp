@@ -252,7 +252,7 @@ void train_model(Model& model, const Arguments& a, const Tokenizer& tokenizer, C
   if (a.skip_bad_rows) result["skipped_rows"] = bad.count();
   if (a.parts.perceiver || a.parts.gated_cross_attention)
     result["flamingo"] = save_blocks(model, a.out / "flamingo");
-  std::cout << result.dump(2) << '\n';
+  std::cout << json_text(result, 2) << '\n';
 }
 
 /// Calls f with `model` on a device, its projections kept as the arguments say.

@@ -40,8 +40,8 @@ TYPED_TEST(HostOffloadedFormat, KeepsEveryBit) {
 }
 
 TYPED_TEST(HostOffloadedFormat, StaysWhereItIsWhenTheModelMoves) {
-  auto linear =
-      Linear<Over<HostOffloaded<TypeParam>, Plain>>::init(128, 37, false, {at::kFloat, make_generator(1)});
+  auto linear = Linear<Over<HostOffloaded<TypeParam>, NoWeights>>::init(128, 37, false,
+                                                                        {at::kFloat, make_generator(1)});
   const auto* const memory = linear.weight.host->memory().const_data_ptr();
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % 4096, 0u) << "pages of its own can be pinned";
   EXPECT_EQ(parameter_count(linear), 0);

@@ -88,8 +88,8 @@ std::string page() {
   std::string out = R"(# Which keys of which files count
 
 Other people's files say more than a reader here needs. A key that changes numbers is honoured, or
-refused with an error that names it. *But* lists the values of a refused key that are taken all the
-same. The other keys named here change no number and are passed over.
+refused with an error that names it. *But* lists the values of a refused key that are taken all
+the same. The other keys named here change no number and are passed over.
 
 A key that is not named is passed over, as in the library that wrote the file. It is an error in
 `rope_parameters`, `ffn_config`, `open_clip_config.json` and `adapter_config.json`, among a GGUF's
@@ -102,11 +102,11 @@ Some values need more than a list:
 - A non-empty `rope_scaling` goes before `rope_parameters`. What these lack is looked for outside.
   Scaled rotations are refused, under `rope_type` and under `type`.
 - CLIP's `vision_config_dict` goes before its `vision_config`.
-- `processor_config.json` goes before `preprocessor_config.json`; `open_clip_config.json` goes before
-  both. Without a file, CLIP and SigLIP have their own steps. DINOv2 needs its file.
+- `processor_config.json` goes before `preprocessor_config.json`; `open_clip_config.json` goes
+  before both. Without a file, CLIP and SigLIP have their own steps. DINOv2 needs its file.
 - A LLaMA's `tokenizer_config.json` must say `legacy`, unless its `tokenizer.json` does.
-- Without `tokenizer.ggml.add_bos_token`, a GGUF begins with bos for SentencePiece, `llama-bpe` and
-  `llama3`, and for nothing else.
+- Without `tokenizer.ggml.add_bos_token`, a GGUF begins with bos for SentencePiece, `llama-bpe`
+  and `llama3`, and for nothing else.
 
 | file | honoured | refused | passed over |
 |---|---|---|---|
