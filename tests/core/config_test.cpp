@@ -199,10 +199,11 @@ TEST(ConfigFlags, AWrongFlagIsNamedAndChangesNothing) {
   EXPECT_THAT(message_of([&] { apply(e, {"--train.lrx"}); }), HasSubstr("train.lrx: unknown key"));
   EXPECT_THAT(message_of([&] { apply(e, {"--lr=1"}); }), HasSubstr("lr: unknown key; known here: train"));
   EXPECT_EQ(message_of([&] { apply(e, {"--train.lr=fast"}); }),
-            "train.lr: expected a number, found \"fast\"");
+            "--train.lr: expected a number, found \"fast\"");
   EXPECT_EQ(message_of([&] { apply(e, {"--train.steps=1.5"}); }),
-            "train.steps: expected an integer, found 1.5");
-  EXPECT_EQ(message_of([&] { apply(e, {"--train.steps"}); }), "train.steps: expected an integer, found true");
+            "--train.steps: expected an integer, found 1.5");
+  EXPECT_EQ(message_of([&] { apply(e, {"--train.steps"}); }),
+            "--train.steps: expected an integer, found true");
   EXPECT_EQ(message_of([&] { apply(e, {"--train.lr.x=1"}); }),
             "train.lr: expected a number, found {\"x\":1}");
   EXPECT_THAT(message_of([&] { apply(e, {"--layers=[{\"dim\":1},{\"dmi\":2}]"}); }),

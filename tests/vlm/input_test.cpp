@@ -34,7 +34,7 @@ struct ModelInput : ::testing::Test {
 
 TEST_F(ModelInput, AnIdBeyondTheVocabularyIsNamedWithItsPlace) {
   EXPECT_EQ(error({.ids = ids_with(50)}), kBeyond);
-  EXPECT_EQ(message_of([&] { model.below({.ids = ids_with(50)}); }), kBeyond);
+  EXPECT_EQ(message_of([&] { model.ungated_hidden({.ids = ids_with(50)}); }), kBeyond);
   EXPECT_EQ(message_of([&] { generate(model, {.ids = ids_with(50)}, {}, {.max_new_tokens = 2}); }), kBeyond);
   EXPECT_THAT(error({.ids = ids_with(-100)}), ::testing::HasSubstr("id -100 at row 1, column 2"));
   EXPECT_EQ(error({.ids = ids_with(49)}), "(nothing was thrown)");
