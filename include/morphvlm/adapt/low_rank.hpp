@@ -121,7 +121,7 @@ struct LowRank {
   /// place; undefined where it stays.
   Tensor start_from(const Tensor& weight) {
     if (!changes_weight() || weight.is_meta()) return {};
-    const Tensor rest = start_as_pissa(lora_A, lora_B, scale, weight);
+    Tensor rest = start_as_pissa(lora_A, lora_B, scale, weight);
     base_is_residual = true;
     return rest;
   }

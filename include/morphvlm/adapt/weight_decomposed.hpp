@@ -25,7 +25,7 @@ namespace morphvlm {
 struct WeightDecomposed {
   Tensor lora_A = {};                  ///< [rank, in]
   Tensor lora_B = {};                  ///< [out, rank]
-  Tensor lora_magnitude_vector = {};   ///< [out]: m
+  Tensor lora_magnitude_vector = {};   ///< [out], the length m of each row
   double scale = 1;                    ///< factor of B(A x): LoRAConfig::scale
   bool merged = false;                 ///< see LowRank::merged
   LoRAInit start = LoRAInit::kaiming;  ///< LoRAConfig::init

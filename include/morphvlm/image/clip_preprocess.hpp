@@ -26,6 +26,7 @@ enum class PixelSteps {
   open_clip,    ///< resized as the file stores it, then RGB, opacity dropped; the centre rounds half to even
   transformers  ///< RGB first, laid on white by its opacity; the centre rounds down
 };
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<PixelSteps, std::string_view>, 2> enum_names<PixelSteps>{
     {{PixelSteps::open_clip, "open_clip"}, {PixelSteps::transformers, "transformers"}}};

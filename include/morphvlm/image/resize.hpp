@@ -24,6 +24,7 @@ enum class ResizeFilter {
   bicubic,  ///< cubic with a = -0.5, over two pixels to each side
   bilinear  ///< a triangle, over one pixel to each side
 };
+/// Their names in configs.
 template <>
 inline constexpr std::array<std::pair<ResizeFilter, std::string_view>, 2> enum_names<ResizeFilter>{
     {{ResizeFilter::bicubic, "bicubic"}, {ResizeFilter::bilinear, "bilinear"}}};

@@ -43,7 +43,7 @@ struct Metaspace {
 struct PieceDecoder {
   /// As the tokenizers library names them.
   enum class Kind { replace, byte_fallback, fuse, strip, metaspace };
-  Kind kind = Kind::fuse;
+  Kind kind = Kind::fuse;    ///< which of them
   std::string pattern = {},  ///< of `replace`: literal; of `strip`: one character
       content = {};          ///< of `replace`
   std::size_t start = 0,     ///< of `strip`: at most so many at the beginning
